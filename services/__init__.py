@@ -1,0 +1,1 @@
+"""The chassis: everything that is true of all three services."""

@@ -1,0 +1,49 @@
+"""What every wire type shares.
+
+`Request` is what a client writes: unknown fields are refused, so a typing mistake is an error and not a silence.
+`Message` types that a service writes are read leniently (`Reply`): a newer service may say more than an older client knows.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MAX_TEXT_CHARS = 65_536
+"""Longest problem, message or step accepted, in characters; 16k tokens of English, above any embedded context."""
+
+
+class Reply(BaseModel):
+    """Base of what a service answers: frozen, unknown fields ignored when read back."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Request(BaseModel):
+    """Base of what a client sends: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _no_null_bytes(text: str) -> str:
+    if "\x00" in text:
+        msg = "must not contain null bytes"
+        raise ValueError(msg)
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        msg = "must not be blank"
+        raise ValueError(msg)
+    return text
+
+
+Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS), AfterValidator(_no_null_bytes)]
+"""Text that may be empty; at most `MAX_TEXT_CHARS` characters, no null bytes."""
+
+FilledText = Annotated[
+    str, Field(min_length=1, max_length=MAX_TEXT_CHARS), AfterValidator(_no_null_bytes), AfterValidator(_not_blank)
+]
+"""Text with at least one visible character."""
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]

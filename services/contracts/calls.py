@@ -1,0 +1,110 @@
+"""The role services' requests and the events they answer with, one SSE stream a call.
+
+A stream may also carry one `error` event whose data is a `services.contracts.errors.Problem`; it ends the stream.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from services.contracts.base import FilledText, Reply, Text
+from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
+from services.contracts.problem import Asked
+from services.contracts.sampling import Sampling
+from services.contracts.usage import Allowance, Usage
+
+MAX_SAMPLES = 64
+"""Most samples one call may draw."""
+MAX_STEPS = 512
+"""Most steps a solution may have when it is critiqued or refined."""
+
+FinishReason = Literal["stop", "length", "cancelled", "failed"]
+Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+
+
+class Draft(Asked):
+    """`POST /v1/draft`: write `n` solutions. `plain` sends the messages as they are, without the step prompt."""
+
+    n: Samples = 1
+    sampling: Sampling = Sampling()
+    allowance: Allowance = Allowance()
+    plain: bool = False
+
+
+class Refine(Asked):
+    """`POST /v1/refine`: write `n` new solutions given a critique of `solution`.
+
+    `keep_steps` > 0 rewinds: that many steps are kept and the actor continues after them; 0 rewrites from the start.
+    """
+
+    solution: FilledText
+    critique: Critique | None = None
+    keep_steps: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0
+    n: Samples = 1
+    sampling: Sampling = Sampling()
+    allowance: Allowance = Allowance()
+
+
+class Judge(Asked):
+    """`POST /v1/critique`: judge a solution, given as its steps, at a depth."""
+
+    steps: Annotated[tuple[FilledText, ...], Field(min_length=1, max_length=MAX_STEPS)]
+    depth: Depth = "verdict"
+    explain: Literal["first", "all"] = "first"
+    sampling: Sampling = Sampling(temperature=0.0)
+    allowance: Allowance = Allowance()
+
+
+class WrittenStep(Reply):
+    """A step of a solution (1-based index)."""
+
+    index: Annotated[int, Field(ge=1)]
+    text: Text
+
+
+class StepEvent(Reply):
+    """A step is complete. `sample` is 0-based, `index` 1-based."""
+
+    type: Literal["step"] = "step"
+    sample: Annotated[int, Field(ge=0)]
+    index: Annotated[int, Field(ge=1)]
+    text: Text
+
+
+class CandidateEvent(Reply):
+    """A sample is complete: its whole text, its steps and the answer it states."""
+
+    type: Literal["candidate"] = "candidate"
+    sample: Annotated[int, Field(ge=0)]
+    text: Text
+    steps: tuple[WrittenStep, ...]
+    answer: Text | None
+    finish_reason: FinishReason
+
+
+class LabelEvent(StepLabel):
+    """A step has been labelled."""
+
+    type: Literal["label"] = "label"
+
+
+class ExplanationEvent(StepExplanation):
+    """A step has been explained."""
+
+    type: Literal["explanation"] = "explanation"
+
+
+class CritiqueEvent(Critique):
+    """The critique is complete."""
+
+    type: Literal["critique"] = "critique"
+
+
+class UsageEvent(Usage):
+    """What the call has spent so far; cumulative, the last one counts."""
+
+    type: Literal["usage"] = "usage"
+
+
+ActorEvent = StepEvent | CandidateEvent | UsageEvent
+CriticEvent = LabelEvent | ExplanationEvent | CritiqueEvent | UsageEvent
