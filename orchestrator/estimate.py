@@ -1,0 +1,72 @@
+"""How long a prompt will be, before the role service has counted it.
+
+Byte-level tokenizers never produce more tokens than UTF-8 bytes, so bytes plus the prompt's overhead (`/v1/model`) are a
+bound; a third of the bytes is the likely length. Leases start from these; the role service's own count decides.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import ceil
+
+from orchestrator.budget import Charge, Want
+from orchestrator.candidates import Candidate
+from services.contracts.critique import Depth
+from services.contracts.model import ModelCard
+
+LIKELY_BYTES_PER_TOKEN = 3.0
+"""English mathematics has 3 to 4 bytes a token under common tokenizers; fewer means a longer, safer estimate."""
+
+DEFAULT_OVERHEAD = 512
+"""Prompt tokens of a verb whose overhead is unknown, since the service has not been reached."""
+
+STEP_TOKENS = 8
+"""Markers, label and punctuation that a prompt or a critique spends on each step."""
+
+EXPLANATION_TOKENS = 192
+"""A critique in words, likely."""
+
+
+def prompt(card: ModelCard | None, verb: str, texts: Iterable[str]) -> tuple[int, int]:
+    """Bound and likely length, in tokens, of the prompt for `verb` with these texts."""
+    overhead = card.overhead.get(verb, DEFAULT_OVERHEAD) if card else DEFAULT_OVERHEAD
+    parts = [len(text.encode()) + STEP_TOKENS for text in texts]
+    return overhead + sum(parts), overhead + ceil(sum(parts) / LIKELY_BYTES_PER_TOKEN)
+
+
+def critique_completion(depth: Depth, steps: int, max_tokens: int) -> int:
+    """Most completion tokens that a critique at `depth` of `steps` steps should take."""
+    return {"verdict": STEP_TOKENS, "labels": STEP_TOKENS * (steps + 2), "explain": max_tokens}[depth]
+
+
+def judging(card: ModelCard | None, depth: Depth, turns: Iterable[str], steps: int) -> Want:
+    """What judging a solution takes beside the solution's own tokens (which the caller adds)."""
+    bound, likely = prompt(card, depth, turns)
+    markers = STEP_TOKENS * steps
+    completion = critique_completion(depth, steps, EXPLANATION_TOKENS)
+    return Want(bound=bound + markers, likely=likely + markers, completion=completion)
+
+
+def refining(card: ModelCard | None, turns: Iterable[str], original: Candidate) -> tuple[int, int]:
+    """Bound and likely length of the prompt that hands a solution and its critique back to the actor."""
+    words = [said.text for said in original.critique.explanations] if original.critique else []
+    markers = STEP_TOKENS * len(original.steps)
+    bound, likely = prompt(card, "refine", [*turns, original.text, *words])
+    return bound + markers, likely + markers
+
+
+def round_of(
+    critic: ModelCard | None, actor: ModelCard | None, turns: Sequence[str], candidate: Candidate, judge: Depth
+) -> tuple[Charge, Charge, Charge]:
+    """Likely charges of one round on `candidate`: its explanation, a refinement as long as it, and that one's judgement."""
+    steps = len(candidate.steps)
+    length = ceil(len(candidate.text.encode()) / LIKELY_BYTES_PER_TOKEN)
+    explain, verdict = (judging(critic, depth, turns, steps) for depth in ("explain", judge))
+    _, refine = refining(actor, turns, candidate)
+    return (
+        _likely(explain.likely + length, STEP_TOKENS * 4),
+        _likely(refine, length),
+        _likely(verdict.likely + length, verdict.completion),
+    )
+
+
+def _likely(prompt_tokens: int, completion: int) -> Charge:
+    return Charge(prompt_tokens + completion, completion, 1)

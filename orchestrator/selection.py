@@ -1,0 +1,112 @@
+"""Selection: which candidate of several is the answer, and when more of them would not change it. Pure functions.
+
+Candidates come in place order, never in order of arrival, and ties go to the earlier one.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orchestrator.candidates import Candidate
+
+Select = Literal["critic", "majority", "weighted"]
+
+AGREED_AT = 0.95
+"""Posterior probability at which a majority is taken as settled (Adaptive-Consistency, arXiv 2305.11860)."""
+
+
+@dataclass(slots=True)
+class Group:
+    """Candidates with equivalent answers."""
+
+    members: list[Candidate] = field(default_factory=list[Candidate])
+
+    @property
+    def answer(self) -> str | None:
+        """The answer as its first member wrote it."""
+        return self.members[0].answer
+
+    def weight(self, select: Select, prior: float) -> float:
+        """Votes under `majority`, else the sum of p_correct; an unjudged candidate weighs as the prior."""
+        if select == "majority":
+            return float(len(self.members))
+        return sum(weight(member, prior) for member in self.members)
+
+    def best(self, prior: float) -> Candidate:
+        """The member that the critic trusts most; ties to the earlier."""
+        return max(self.members, key=lambda member: weight(member, prior))
+
+
+@dataclass(slots=True)
+class Poll:
+    """Candidates in place order, and the groups of equivalent answers among them."""
+
+    candidates: list[Candidate] = field(default_factory=list[Candidate])
+    groups: list[Group] = field(default_factory=list[Group])
+
+    def add(self, candidate: Candidate, group: int | None) -> None:
+        """Add a candidate to the group at index `group`, or to one of its own."""
+        self.candidates.append(candidate)
+        if group is None:
+            self.groups.append(Group([candidate]))
+        else:
+            self.groups[group].members.append(candidate)
+
+    @property
+    def answered(self) -> list[Group]:
+        """Groups that state an answer; all groups where none does."""
+        return [group for group in self.groups if group.answer is not None] or self.groups
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A selected candidate and how sure the selection is: its p_correct, or its group's share of the weight."""
+
+    candidate: Candidate
+    confidence: float | None
+
+
+def weight(candidate: Candidate, prior: float) -> float:
+    """What a candidate weighs in a vote: p_correct, or the dialect's prior where it is null."""
+    return prior if candidate.p_correct is None else candidate.p_correct
+
+
+def choose(poll: Poll, select: Select, prior: float) -> Choice | None:
+    """Select the answer; a candidate without one wins only where no candidate has one. None of nothing."""
+    groups = poll.answered
+    if not groups:
+        return None
+    if select == "critic":
+        eligible = [candidate for candidate in poll.candidates if any(candidate in group.members for group in groups)]
+        best = max(eligible, key=lambda candidate: weight(candidate, prior))
+        return Choice(best, best.p_correct)
+    leader = max(groups, key=lambda group: group.weight(select, prior))
+    total = sum(group.weight(select, prior) for group in groups)
+    return Choice(leader.best(prior), min(1.0, leader.weight(select, prior) / total) if total > 0 else None)
+
+
+def decided(poll: Poll, select: Select, prior: float, remaining: int) -> bool:
+    """Whether `remaining` further candidates cannot change the answer, or for a majority hardly will.
+
+    `majority`: the lead is greater than what remains, or the Beta posterior that the leader is the majority reaches
+    `AGREED_AT`. `weighted`: the lead is greater than what remains could weigh. `critic`: p_correct cannot be exceeded.
+    """
+    groups = [group for group in poll.groups if group.answer is not None]
+    if remaining <= 0 or not groups:
+        return False
+    if select == "critic":
+        return max(weight(member, prior) for group in groups for member in group.members) >= 1.0
+    weights = sorted((group.weight(select, prior) for group in groups), reverse=True)
+    second = weights[1] if len(weights) > 1 else 0.0
+    if weights[0] > second + remaining:
+        return True
+    return select == "majority" and majority_posterior(int(weights[0]), int(second)) >= AGREED_AT
+
+
+def majority_posterior(first: int, second: int) -> float:
+    """P(p > 1/2) under Beta(first + 1, second + 1): the leader's chance to be the majority (arXiv 2305.11860, eq. 4).
+
+    For whole counts the regularised incomplete beta function is a binomial tail: P(Bin(first + second + 1, 1/2) <= first).
+    """
+    tosses = first + second + 1
+    return sum(math.comb(tosses, heads) for heads in range(first + 1)) / 2**tosses

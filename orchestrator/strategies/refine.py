@@ -1,0 +1,81 @@
+"""`refine`: draft, critique, refine, until a candidate is accepted or the rounds are used up.
+
+With `gate`, the critic first gives the cheapest judgement (`gate_depth`); only what it does not accept is explained and
+refined, and the best-judged candidate is the answer. Without it every round explains and refines and the last candidate is
+the answer, the published setting (arXiv 2411.16579).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.candidates import Candidate
+from orchestrator.context import Context, Outcome
+from orchestrator.strategies.base import Strategy
+from services.contracts.base import Probability
+from services.contracts.critique import Depth
+
+MAX_ROUNDS = 32
+
+
+class Refine(Strategy):
+    """Draft, critique, refine until accepted or out of rounds."""
+
+    name: Literal["refine"] = "refine"
+    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] = 3
+    mode: Literal["rewrite", "rewind"] = "rewrite"
+    accept_at: Probability = 0.5
+    gate: bool = True
+    gate_depth: Depth = "verdict"
+    explain: Literal["first", "all"] = "first"
+    pipeline: Literal[False] = False
+    abort_on_error: Literal[False] = False
+
+    async def run(self, ctx: Context) -> Outcome:
+        """Draft, then critique and refine round by round."""
+        (latest,) = await ctx.draft(judge=self.gate_depth)
+        best = latest
+        for _ in range(self.rounds):
+            latest = await self._critique(ctx, latest)
+            best = self._better(ctx, best, latest)
+            if latest.verdict is None or self._done(latest):
+                return self._outcome(best)
+            refined = await ctx.refine(latest, keep_steps=self._kept(ctx, latest), judge=self.gate_depth)
+            latest = latest if refined is None else refined
+        latest = await ctx.judge(latest, self.gate_depth)
+        return self._outcome(self._better(ctx, best, latest))
+
+    async def _critique(self, ctx: Context, candidate: Candidate) -> Candidate:
+        """Judge as deep as a refinement needs; with the gate, no deeper than acceptance needs."""
+        if self.gate:
+            candidate = await ctx.judge(candidate, self.gate_depth)
+            if candidate.verdict is None or self._done(candidate):
+                return candidate
+        ctx.begin_round(candidate, self.gate_depth)
+        return await ctx.judge(candidate, "explain", explain=self.explain)
+
+    def _done(self, candidate: Candidate) -> bool:
+        return self.gate and candidate.accepted(self.accept_at)
+
+    def _better(self, ctx: Context, best: Candidate, latest: Candidate) -> Candidate:
+        """The incumbent: with the gate the highest p_correct (ties to the earlier, unjudged last), without it the last."""
+        if not self.gate or latest.id == best.id or _rank(latest) > _rank(best):
+            best = latest
+        ctx.offer(best, best.p_correct, replace=True)
+        return best
+
+    def _outcome(self, best: Candidate) -> Outcome:
+        return Outcome(best, "accepted" if self._done(best) else "rounds", best.p_correct)
+
+    def _kept(self, ctx: Context, candidate: Candidate) -> int:
+        """Steps that a rewind keeps: those before the first error. None are kept where it is unknown."""
+        if self.mode == "rewrite" or candidate.first_error is None:
+            return 0
+        if not ctx.can_rewind:
+            ctx.solve.note("rewind_unavailable", "the actor's engine cannot continue a solution; it was rewritten")
+            return 0
+        return candidate.first_error - 1
+
+
+def _rank(candidate: Candidate) -> float:
+    return -1.0 if candidate.p_correct is None else candidate.p_correct

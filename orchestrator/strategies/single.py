@@ -1,0 +1,19 @@
+"""`single`: one draft and no critic, the baseline of every comparison."""
+
+from typing import ClassVar, Literal
+
+from orchestrator.context import Context, Outcome
+from orchestrator.strategies.base import Strategy
+
+
+class Single(Strategy):
+    """One draft, no critic: the baseline."""
+
+    name: Literal["single"] = "single"
+
+    needs_critic: ClassVar[bool] = False
+
+    async def run(self, ctx: Context) -> Outcome:
+        """Draft once."""
+        (candidate,) = await ctx.draft()
+        return Outcome(candidate, "completed")

@@ -1,0 +1,119 @@
+"""The events of a solve, in the order a stream tells them. Indices are 1-based.
+
+A strategy emits the bare event; the runner stamps `solve_id`, `seq` and `spent` on it as it leaves.
+"""
+
+from typing import Any, Literal
+
+from services.contracts.base import Probability, Reply
+from services.contracts.calls import FinishReason
+from services.contracts.critique import Label, Verdict
+from services.contracts.errors import Limit
+from services.contracts.solve import Budget, SolveResult, Spent, VoteGroup
+
+
+class SolveEvent(Reply):
+    """What every event says."""
+
+    solve_id: str = ""
+    seq: int = 0
+    type: str
+    spent: Spent = Spent()
+
+
+class SolveStarted(SolveEvent):
+    """The solve was admitted."""
+
+    type: Literal["solve.started"] = "solve.started"
+    strategy: dict[str, Any]
+    limits: Budget
+
+
+class CandidateStarted(SolveEvent):
+    """A draft or a refinement begins."""
+
+    type: Literal["candidate.started"] = "candidate.started"
+    candidate: str
+    parent: str | None
+    round: int
+
+
+class StepWritten(SolveEvent):
+    """The actor completed a step."""
+
+    type: Literal["step.written"] = "step.written"
+    candidate: str
+    index: int
+    text: str
+
+
+class StepJudged(SolveEvent):
+    """The critic judged a step."""
+
+    type: Literal["step.judged"] = "step.judged"
+    candidate: str
+    index: int
+    label: Label | None
+    p_correct: Probability | None
+    explanation: str | None
+
+
+class CandidateJudged(SolveEvent):
+    """The critic judged a candidate."""
+
+    type: Literal["candidate.judged"] = "candidate.judged"
+    candidate: str
+    verdict: Verdict | None
+    p_correct: Probability | None
+    first_error: int | None
+
+
+class CandidateFinished(SolveEvent):
+    """A candidate is complete, or has ended before it was."""
+
+    type: Literal["candidate.finished"] = "candidate.finished"
+    candidate: str
+    answer: str | None
+    finish_reason: FinishReason
+
+
+class VotesChanged(SolveEvent):
+    """The vote as it stands."""
+
+    type: Literal["votes.changed"] = "votes.changed"
+    groups: tuple[VoteGroup, ...]
+
+
+class DegradedEvent(SolveEvent):
+    """Something went wrong without failing the solve."""
+
+    type: Literal["degraded"] = "degraded"
+    code: str
+    detail: str
+
+
+class BudgetWarning(SolveEvent):
+    """Most of a limit is spent; `share` is between 0 and 1."""
+
+    type: Literal["budget.warning"] = "budget.warning"
+    limit: str
+    share: float
+
+
+class SolveFinished(SolveEvent, SolveResult):
+    """The answer."""
+
+    type: Literal["solve.finished"] = "solve.finished"
+
+
+class SolveFailed(SolveEvent):
+    """No answer: the fields of a problem object (`type` is the event's, the problem's own is `urn:...:<code>`)."""
+
+    type: Literal["solve.failed"] = "solve.failed"
+    title: str
+    status: int
+    detail: str
+    code: str
+    limit: Limit | None = None
+    needed: int | None = None
+    retry_after: float | None = None
