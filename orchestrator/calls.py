@@ -4,7 +4,7 @@ A call that fails before it produced anything is tried again from a new place (a
 A call that the role service refuses as too large for its allowance is leased once more with the prompt's exact length.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,8 @@ from services.contracts.sampling import Sampling
 from services.contracts.solve import Role
 from services.errors import BudgetTooSmall, EngineFailed
 
-Each = Callable[[Candidate], Awaitable[None]]
+Each = Callable[[int, Candidate], Awaitable[None]]
+"""Told the number of a sample within its call, and the candidate it became."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,10 @@ class Tries:
             raise failure
 
 
-async def draft(solve: Solve, slots: Sequence[Slot], judge: Want | None, place: Place, each: Each) -> list[Candidate]:
-    """Write up to `len(slots)` first attempts in one call; fewer where the budget allows no more.
+async def draft(
+    solve: Solve, slots: Sequence[Slot], judge: Want | None, place: Place, each: Each
+) -> list[Candidate | None]:
+    """Write up to `len(slots)` first attempts in one call, fewer where the budget allows no more; None = one that failed.
 
     Raises `LimitReached`, and `CallFailed` when no try produced a candidate.
     """
@@ -107,8 +110,8 @@ async def refine(
             allowance=grant.lease.allowance,
         )
         try:
-            written = await _write(solve, solve.actor.refine(body, solve.call_id()), grant, [slot], _nothing)
-            return written[0]
+            (written,) = await _write(solve, solve.actor.refine(body, solve.call_id()), grant, [slot], _nothing)
+            return written  # noqa: TRY300 - what follows is the failure's path
         except CallFailed as failure:
             try:
                 tries.after(failure)
@@ -151,12 +154,12 @@ def sampling(solve: Solve, role: Role, place: Place, attempt: int) -> Sampling:
     return solve.sampling.model_copy(update={"seed": solve.seed_of(role, place, attempt)})
 
 
-async def _nothing(_candidate: Candidate) -> None:
+async def _nothing(_number: int, _candidate: Candidate) -> None:
     return
 
 
 @asynccontextmanager
-async def _settled(solve: Solve, role: Role, lease: Lease, calling: Calling[object]) -> AsyncIterator[None]:
+async def _settled(solve: Solve, role: Role, lease: Lease, calling: Calling[object]) -> AsyncGenerator[None]:
     """Settle the lease once the call has been left, however it ends."""
     with lease:
         try:
@@ -166,20 +169,19 @@ async def _settled(solve: Solve, role: Role, lease: Lease, calling: Calling[obje
             solve.settle(role, lease, calling)
 
 
-async def _write(solve: Solve, calling: Drafting, grant: Grant, slots: Sequence[Slot], each: Each) -> list[Candidate]:
-    written: list[Candidate] = []
+async def _write(
+    solve: Solve, calling: Drafting, grant: Grant, slots: Sequence[Slot], each: Each
+) -> list[Candidate | None]:
+    written: dict[int, Candidate] = {}
     solve.reserved.update(zip((slot.id for slot in slots), grant.reserved, strict=False))
-    for slot in slots:
-        if slot.id not in solve.unfinished:
-            solve.unfinished[slot.id] = None
-            await solve.emit(CandidateStarted(candidate=slot.id, parent=slot.parent, round=slot.round))
+    await _start(solve, slots)
     try:
         async with _settled(solve, "actor", grant.lease, calling):
             async for event in calling:
                 if isinstance(event, StepEvent):
                     await solve.emit(StepWritten(candidate=slots[event.sample].id, index=event.index, text=event.text))
                 else:
-                    await _candidate(solve, slots[event.sample], event, written, each)
+                    await _finish(solve, slots[event.sample], event, written, each)
         if not written:
             raise CallFailed("actor", EngineFailed("the actor ended without a candidate"))
     except CallFailed as failure:
@@ -187,16 +189,22 @@ async def _write(solve: Solve, calling: Drafting, grant: Grant, slots: Sequence[
             _release(solve, slots)
             raise
         solve.note("actor_failed", failure.cause.detail)
-    done = {candidate.id for candidate in written}
-    for slot in slots:
-        if slot.id not in done:
+    for number, slot in enumerate(slots):
+        if number not in written:
             await _finish_failed(solve, slot.id)
-    return sorted(written, key=lambda candidate: [slot.id for slot in slots].index(candidate.id))
+    return [written.get(number) for number in range(len(slots))]
 
 
-async def _candidate(solve: Solve, slot: Slot, event: CandidateEvent, written: list[Candidate], each: Each) -> None:
+async def _start(solve: Solve, slots: Sequence[Slot]) -> None:
+    for slot in slots:
+        if slot.id not in solve.unfinished:
+            solve.unfinished[slot.id] = None
+            await solve.emit(CandidateStarted(candidate=slot.id, parent=slot.parent, round=slot.round))
+
+
+async def _finish(solve: Solve, slot: Slot, event: CandidateEvent, written: dict[int, Candidate], each: Each) -> None:
     if event.finish_reason in {"failed", "cancelled"}:
-        solve.note("actor_failed", f"sample {slot.id} {event.finish_reason}")
+        solve.note("actor_failed", f"the writing of {slot.id} {event.finish_reason}")
         return
     candidate = Candidate(
         id=slot.id,
@@ -207,13 +215,13 @@ async def _candidate(solve: Solve, slot: Slot, event: CandidateEvent, written: l
         answer=event.answer,
         finish_reason=event.finish_reason,
     )
-    written.append(candidate)
+    written[event.sample] = candidate
     solve.candidates[candidate.id] = candidate
-    solve.unfinished.pop(candidate.id, None)
+    del solve.unfinished[candidate.id]
     await solve.emit(
         CandidateFinished(candidate=candidate.id, answer=candidate.answer, finish_reason=candidate.finish_reason)
     )
-    await each(candidate)
+    await each(event.sample, candidate)
 
 
 async def _finish_failed(solve: Solve, slot_id: str) -> None:
@@ -256,7 +264,9 @@ async def _tell_pending(solve: Solve, candidate: Candidate, label: StepLabel | N
 
 
 async def _tell(solve: Solve, candidate: Candidate, index: int, label: StepLabel | None, words: str | None) -> None:
-    known = label or next((x for x in (candidate.critique.labels if candidate.critique else ()) if x.index == index), None)
+    known = label or next(
+        (x for x in (candidate.critique.labels if candidate.critique else ()) if x.index == index), None
+    )
     await solve.emit(
         StepJudged(
             candidate=candidate.id,

@@ -7,14 +7,14 @@ judgement. A hang-up is cancellation and passes through.
 
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from orchestrator import calls, estimate
 from orchestrator.budget import LimitReached, Want
 from orchestrator.calls import Each, Slot
 from orchestrator.candidates import Candidate
 from orchestrator.ports import CallFailed
-from orchestrator.selection import Choice, Poll
+from orchestrator.selection import Poll
 from orchestrator.solve import Solve
 from services.contracts.critique import Critique, Depth
 from services.contracts.events import CandidateFinished, CandidateJudged, SolveEvent
@@ -36,14 +36,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """How a branch ended: with an outcome, or without one; `limit` is set where a limit ended it."""
+class Attempt(Generic[ResultT]):
+    """How a part of a strategy ended: with a result, or stopped by a limit or a failed call."""
 
-    outcome: Outcome | None
-    limit: LimitReached | None = None
+    result: ResultT | None
+    stopped: LimitReached | CallFailed | None = None
 
 
-async def _ignore(_candidate: Candidate) -> None:
+async def _ignore(_number: int, _candidate: Candidate) -> None:
     return
 
 
@@ -69,18 +69,25 @@ class Context:
         card = self.solve.actor.card
         return card is None or card.capabilities.prefix
 
-    async def draft(self, n: int = 1, *, judge: Depth | None = None, each: Each = _ignore) -> list[Candidate]:
-        """Write `n` first attempts in one call, or as many as the budget allows; `each` is told as one is complete.
+    async def draft(self, *, judge: Depth | None = None) -> Candidate:
+        """Write one first attempt; see `drafts`."""
+        written = await self.drafts(1, judge=judge)
+        return next(candidate for candidate in written if candidate is not None)
 
-        With `judge`, what judging each at that depth takes is reserved before the call is leased. Raises `LimitReached`
-        when not one fits, `CallFailed` when the actor answered every try with an error.
+    async def drafts(self, n: int, *, judge: Depth | None = None, each: Each = _ignore) -> list[Candidate | None]:
+        """Write `n` first attempts in one call, or as many as the budget allows; None stands for one that failed.
+
+        `each` is told a candidate and its number as soon as it is complete. With `judge`, what judging each at that depth
+        takes is reserved before the call is leased. Raises `LimitReached` when not one fits, `CallFailed` when the actor
+        answered every try with an error.
         """
         first = self._drafted
         slots = [Slot(self._name(first + k)) for k in range(n)]
         written = await calls.draft(self.solve, slots, self._judging(judge), (*self.path, first, 0), each)
-        self._drafted += len(written) if len(written) == n else max(len(written), 1)
+        self._drafted += len(written)
         for candidate in written:
-            self.offer(candidate)
+            if candidate is not None:
+                self.offer(candidate)
         return written
 
     async def refine(self, original: Candidate, *, keep_steps: int = 0, judge: Depth = "verdict") -> Candidate | None:
@@ -103,7 +110,9 @@ class Context:
         known = candidate.judged_at("explain")
         self.solve.ledger.require(actor=refine, critic=verdict if known else explain + verdict)
 
-    async def judge(self, candidate: Candidate, depth: Depth, *, explain: Literal["first", "all"] = "first") -> Candidate:
+    async def judge(
+        self, candidate: Candidate, depth: Depth, *, explain: Literal["first", "all"] = "first"
+    ) -> Candidate:
         """The candidate with a critique at `depth` or deeper; unchanged where the critic is unavailable.
 
         A critique that cannot be parsed is `unsure` and degraded. Raises `LimitReached`.
@@ -127,15 +136,15 @@ class Context:
         )
         return judged
 
-    async def attempt(self, work: Awaitable[Outcome]) -> Attempt:
-        """Run a branch's work to its end: a limit or a failed actor leaves the branch's incumbent."""
+    async def attempt(self, work: Awaitable[ResultT]) -> Attempt[ResultT]:
+        """Run a part of a strategy whose limit or failure must not end its siblings."""
         try:
             return Attempt(await work)
         except LimitReached as limit:
-            return Attempt(self.incumbent, limit)
+            return Attempt(None, limit)
         except CallFailed as failure:
             self.solve.note("actor_failed", failure.cause.detail)
-            return Attempt(self.incumbent)
+            return Attempt(None, failure)
 
     def branch(self, number: int) -> "Context":
         """The context of the `number`-th strategy that runs inside this one."""
@@ -155,10 +164,6 @@ class Context:
         known = [(index, group.answer) for index, group in enumerate(poll.groups) if group.answer is not None]
         found = await self.solve.equivalence.group_of(answer, [text for _, text in known])
         poll.add(candidate, None if found is None else known[found][0])
-
-    def settle_on(self, choice: Choice) -> None:
-        """Make a choice the incumbent."""
-        self.offer(choice.candidate, choice.confidence, replace=True)
 
     async def cancel_unfinished(self) -> None:
         """Tell of candidates whose writing was cancelled in this branch."""
@@ -187,4 +192,4 @@ class Context:
 
 
 def _number(candidate_id: str) -> int:
-    return int(candidate_id.split(".")[0].split("-")[-1].lstrip("c"))
+    return int(candidate_id.split(".", maxsplit=1)[0].rsplit("-", maxsplit=1)[-1].lstrip("c"))

@@ -36,10 +36,10 @@ class CallFailed(Exception):
         self.cause = cause
 
 
-EventT = TypeVar("EventT", covariant=True)
+EventT_co = TypeVar("EventT_co", covariant=True)
 
 
-class Calling(Protocol[EventT]):
+class Calling(Protocol[EventT_co]):
     """A call: enter it, iterate its events, leave it.
 
     Leaving early, by an error or by cancellation, aborts the call down to the engine and still waits a moment for its
@@ -62,7 +62,7 @@ class Calling(Protocol[EventT]):
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None: ...
 
-    def __aiter__(self) -> AsyncIterator[EventT]: ...
+    def __aiter__(self) -> AsyncIterator[EventT_co]: ...
 
 
 Drafting = Calling[StepEvent | CandidateEvent]

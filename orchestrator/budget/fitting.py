@@ -1,13 +1,13 @@
 """How large a call may be under what is left: pure functions over the tree.
 
-A prompt's length is known before the call only as a bound that it cannot exceed and as a likely length; the role service
-counts it exactly and refuses what does not fit. The bound decides while there is plenty; near a limit the likely length
-decides how many samples of which length are asked for. `n` is reduced before completions are shortened.
+A prompt's length is known before the call only as a bound that it cannot exceed and as a likely length; the role
+service counts it exactly and refuses what does not fit. The bound decides while there is plenty; near a limit the likely
+length decides how many samples of which length are asked for. `n` is reduced before completions are shortened.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.budget.tree import Charge, LimitReached, Node
 from services.contracts.solve import Role
@@ -17,8 +17,8 @@ from services.contracts.solve import Role
 class Want:
     """What a call would like to spend, in tokens.
 
-    The prompt has at most `bound` tokens, and `likely` ones as a rule. Each of `n` completions has at most `completion`.
-    `judge` is what judging one of them will take beside the completion itself; it is reserved with the call. `strict`
+    The prompt has at most `bound` tokens, as a rule `likely`. Each of `n` completions has at most `completion`. `judge`
+    is what judging one of them will take beside the completion itself; it is reserved with the call. `strict`
     forbids the call where that cannot be reserved.
     """
 
@@ -44,18 +44,16 @@ Roles = Mapping[Role, Node]
 
 def whole(roles: Roles, role: Role, want: Want) -> Fit | None:
     """All that is wanted, or None."""
-    return _fit(roles, role, want, prompt=want.bound, n=want.n, completion=want.completion, judged=True)
+    return _fit(roles, role, want)
 
 
 def shrunk(roles: Roles, role: Role, want: Want) -> Fit | None:
     """The most that fits: fewer samples first, then shorter ones; last, whatever is left. None if that is no call."""
-    for n in range(want.n, 0, -1):
-        fit = _fit(roles, role, want, prompt=want.likely, n=n, completion=want.completion, judged=True)
-        if fit is not None:
-            return _with_slack(roles, role, want, fit)
-    fit = _longest(roles, role, want, judged=True)
+    tight = replace(want, bound=want.likely)
+    fewer = (_fit(roles, role, replace(tight, n=n)) for n in range(want.n, 0, -1))
+    fit = next((fit for fit in fewer if fit), None) or _longest(roles, role, tight)
     if fit is None and not want.strict:
-        fit = _longest(roles, role, want, judged=False) or _rest(roles, role)
+        fit = _longest(roles, role, replace(tight, judge=None)) or _rest(roles, role)
     return fit and _with_slack(roles, role, want, fit)
 
 
@@ -86,8 +84,10 @@ def _judge(roles: Roles, want: Want, completion: int) -> Charge | None:
     return _call(roles["critic"], want.judge.likely + completion, 1, want.judge.completion)
 
 
-def _fit(roles: Roles, role: Role, want: Want, *, prompt: int, n: int, completion: int, judged: bool) -> Fit | None:
-    fit = Fit(n, _call(roles[role], prompt, n, completion), _judge(roles, want, completion) if judged else None)
+def _fit(roles: Roles, role: Role, want: Want) -> Fit | None:
+    """`want` with a prompt of its bound, if it fits."""
+    judge = _judge(roles, want, want.completion)
+    fit = Fit(want.n, _call(roles[role], want.bound, want.n, want.completion), judge)
     return fit if _fits(roles, role, fit) else None
 
 
@@ -101,12 +101,12 @@ def _fits(roles: Roles, role: Role, fit: Fit) -> bool:
     )
 
 
-def _longest(roles: Roles, role: Role, want: Want, *, judged: bool) -> Fit | None:
+def _longest(roles: Roles, role: Role, want: Want) -> Fit | None:
     """One sample of the greatest length that fits (bisection: a longer one needs more of everything)."""
     best, low, high = None, 1, want.completion
     while low <= high:
         middle = (low + high) // 2
-        fit = _fit(roles, role, want, prompt=want.likely, n=1, completion=middle, judged=judged)
+        fit = _fit(roles, role, replace(want, n=1, completion=middle))
         if fit is None:
             high = middle - 1
         else:
@@ -115,7 +115,7 @@ def _longest(roles: Roles, role: Role, want: Want, *, judged: bool) -> Fit | Non
 
 
 def _rest(roles: Roles, role: Role) -> Fit | None:
-    """One completion token after a prompt of whatever is left; the role service knows whether the prompt is so short."""
+    """One completion token after a prompt of whatever is left; the role service knows whether that is enough."""
     node = roles[role]
     tokens = min(each.left("max_tokens") for each in node.lineage())
     dearest = max(node.price.prompt, node.price.completion)

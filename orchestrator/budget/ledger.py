@@ -1,8 +1,8 @@
 """The budget of one solve: grants leases, lets calls wait for each other, and keeps the account.
 
-A call that does not fit waits while other calls run, since their leases may settle below what they hold; when none runs it
-gets what is left. Waiting calls are served in the order of their places, so that a budget binds reproducibly. A draft is
-granted together with a reservation for judging each of its samples, so that it never eats the tokens of its own verdict.
+A call that does not fit waits while other calls run, since their leases may settle below what they hold; when none runs
+it gets what is left. Waiting calls are served in the order of their places, so that a budget binds reproducibly. A draft
+is granted together with a reservation for judging each of its samples, so that it never eats its own verdict's tokens.
 """
 
 import bisect
@@ -110,7 +110,11 @@ class Ledger:
 
     def require(self, *, actor: Charge, critic: Charge) -> None:
         """Raise `LimitReached` unless both amounts fit together under what is left."""
-        for node, charge in ((self.roles["actor"], actor), (self.roles["critic"], critic), (self.total, actor + critic)):
+        for node, charge in (
+            (self.roles["actor"], actor),
+            (self.roles["critic"], critic),
+            (self.total, actor + critic),
+        ):
             limit = node.lacking(charge)
             if limit is not None:
                 raise node.limit_reached(limit, charge.by_limit()[limit])

@@ -17,7 +17,8 @@ class Strategy(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    needs_critic: ClassVar[bool] = True
+    only_drafts: ClassVar[bool] = False
+    """Whether one run is one draft and nothing else, so that several runs can share a call and its prompt."""
 
     @abstractmethod
     async def run(self, ctx: Context) -> Outcome:

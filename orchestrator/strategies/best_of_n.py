@@ -4,25 +4,22 @@ Equivalent answers are grouped. Candidates enter the poll in place order, whatev
 decides the same way; with `stop_early` the rest is cancelled once the poll cannot, or will hardly, change.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
+from anyio.abc import TaskGroup
 from pydantic import Field
 
 from orchestrator.candidates import Candidate
 from orchestrator.context import Context, Outcome
 from orchestrator.selection import Poll, Select, choose, decided
 from orchestrator.strategies.base import Strategy
-from orchestrator.strategies.single import Single
 from services.contracts.critique import Depth
 from services.contracts.events import VotesChanged
 from services.contracts.solve import VoteGroup
 
 if TYPE_CHECKING:
-    from orchestrator.budget import LimitReached
     from orchestrator.strategies.base import Strategy as AnyStrategy
 
 MAX_N = 64
@@ -33,7 +30,7 @@ class BestOfN(Strategy):
 
     name: Literal["best_of_n"] = "best_of_n"
     n: Annotated[int, Field(ge=1, le=MAX_N)] = 8
-    inner: AnyStrategy = Single()
+    inner: "AnyStrategy" = Field(default="single", validate_default=True)
     select: Select = "critic"
     depth: Depth = "labels"
     stop_early: bool = True
@@ -46,11 +43,106 @@ class BestOfN(Strategy):
     async def run(self, ctx: Context) -> Outcome:
         """Draw, judge and poll."""
         wave = _Wave(self, ctx)
-        async with anyio.create_task_group() as group:
-            wave.cancel = group.cancel_scope.cancel
-            if isinstance(self.inner, Single):
-                await wave.draw(group)
+        async with wave.group as group:
+            if self.inner.only_drafts:
+                await wave.draw()
             else:
                 for number in range(self.n):
                     group.start_soon(wave.branch, number)
         return await wave.outcome()
+
+
+@dataclass(slots=True)
+class _Wave:
+    """One run of the strategy: what arrived, what was polled, what ended it."""
+
+    plan: BestOfN
+    ctx: Context
+    group: TaskGroup = field(default_factory=anyio.create_task_group)
+    poll: Poll = field(default_factory=Poll)
+    arrived: dict[int, Candidate | None] = field(default_factory=dict[int, Candidate | None])
+    polled: int = 0
+    agreed: bool = False
+    stopped: Exception | None = None
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+
+    async def draw(self) -> None:
+        """Draft in one call, or in as few as the budget allows, and judge each candidate as soon as it is written."""
+        judge = None if self.plan.select == "majority" else self.plan.depth
+        drawn = 0
+        while drawn < self.plan.n:
+            first = drawn
+
+            async def each(number: int, candidate: Candidate, first: int = first) -> None:
+                self.group.start_soon(self.consider, first + number, candidate)
+
+            tried = await self.ctx.attempt(self.ctx.drafts(self.plan.n - drawn, judge=judge, each=each))
+            if tried.result is None:
+                self.stopped = tried.stopped
+                return
+            for number, candidate in enumerate(tried.result):
+                if candidate is None:
+                    await self.enter(first + number, None)
+            drawn += len(tried.result)
+
+    async def branch(self, number: int) -> None:
+        """Run the inner strategy in a branch of its own; what a limit leaves of it still counts."""
+        branch = self.ctx.branch(number)
+        tried = await branch.attempt(self.plan.inner.run(branch))
+        self.stopped = tried.stopped or self.stopped
+        outcome = tried.result or branch.incumbent
+        if outcome is None:
+            await self.enter(number, None)
+        else:
+            await self.consider(number, outcome.candidate)
+
+    async def consider(self, number: int, candidate: Candidate) -> None:
+        """Judge a candidate as the selection needs it, and let it into the poll at its place."""
+        if self.plan.select != "majority":
+            tried = await self.ctx.attempt(self.ctx.judge(candidate, self.plan.depth))
+            self.stopped = tried.stopped or self.stopped
+            candidate = tried.result or candidate
+        await self.enter(number, candidate)
+
+    async def enter(self, number: int, candidate: Candidate | None) -> None:
+        """Poll whatever has arrived, in place order; None keeps the place of a candidate that failed."""
+        self.arrived[number] = candidate
+        async with self.turn:
+            while self.polled in self.arrived and not self.agreed:
+                arrived = self.arrived.pop(self.polled)
+                self.polled += 1
+                if arrived is not None:
+                    await self.count(arrived)
+
+    async def count(self, candidate: Candidate) -> None:
+        """Add a vote; end the wave if the rest can hardly change the choice."""
+        await self.ctx.add_to(self.poll, candidate)
+        await self.ctx.emit(VotesChanged(groups=self._groups()))
+        choice = choose(self.poll, self._select, self.ctx.prior)
+        if choice is not None:
+            self.ctx.offer(choice.candidate, choice.confidence, replace=True)
+        remaining = self.plan.n - self.polled
+        if self.plan.stop_early and decided(self.poll, self._select, self.ctx.prior, remaining):
+            self.agreed = True
+            self.group.cancel_scope.cancel()
+
+    async def outcome(self) -> Outcome:
+        """The choice. Raises what stopped the wave where it left nothing to choose from."""
+        await self.ctx.cancel_unfinished()
+        choice = choose(self.poll, self._select, self.ctx.prior)
+        if choice is None:
+            raise self.stopped or AssertionError("a wave ended with neither a candidate nor a reason")
+        reason = "agreed" if self.agreed else ("budget" if self.stopped else "completed")
+        return Outcome(choice.candidate, reason, choice.confidence)
+
+    @property
+    def _select(self) -> Select:
+        """How to select; without any judgement a majority is all there is."""
+        judged = any(candidate.p_correct is not None for candidate in self.poll.candidates)
+        return self.plan.select if judged else "majority"
+
+    def _groups(self) -> tuple[VoteGroup, ...]:
+        return tuple(
+            VoteGroup(answer=group.answer, votes=len(group.members), weight=group.weight(self._select, self.ctx.prior))
+            for group in self.poll.groups
+        )

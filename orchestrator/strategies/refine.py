@@ -33,8 +33,7 @@ class Refine(Strategy):
 
     async def run(self, ctx: Context) -> Outcome:
         """Draft, then critique and refine round by round."""
-        (latest,) = await ctx.draft(judge=self.gate_depth)
-        best = latest
+        best = latest = await ctx.draft(judge=self.gate_depth)
         for _ in range(self.rounds):
             latest = await self._critique(ctx, latest)
             best = self._better(ctx, best, latest)

@@ -11,9 +11,8 @@ class Single(Strategy):
 
     name: Literal["single"] = "single"
 
-    needs_critic: ClassVar[bool] = False
+    only_drafts: ClassVar[bool] = True
 
     async def run(self, ctx: Context) -> Outcome:
         """Draft once."""
-        (candidate,) = await ctx.draft()
-        return Outcome(candidate, "completed")
+        return Outcome(await ctx.draft(), "completed")

@@ -17,7 +17,6 @@ class SolveEvent(Reply):
 
     solve_id: str = ""
     seq: int = 0
-    type: str
     spent: Spent = Spent()
 
 

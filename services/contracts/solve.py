@@ -151,4 +151,3 @@ class VoteGroup(Reply):
     answer: str | None
     votes: int
     weight: float
-

@@ -30,7 +30,7 @@ class Prompt:
 class Guide:
     """A constraint on the generated text.
 
-    `choice`: one of `value` (a tuple of strings). `regex`, `json` (a JSON schema as text), `grammar` (GBNF): `value` is text.
+    `choice`: one of `value` (a tuple of strings). `regex`, `json` (a JSON schema), `grammar` (GBNF): `value` is text.
     """
 
     kind: Literal["choice", "regex", "json", "grammar"]

@@ -1,0 +1,36 @@
+"""`create_app()`: what every service's application is made of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import APIRouter, FastAPI
+
+from services import health, metrics, problems
+from services.health import Check
+from services.limits import BodyLimit
+from services.metrics import ServiceMetrics
+from services.settings import ServiceSettings
+from services.telemetry import Observed
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+VERSION = "0.1.0"
+
+
+def create_app(
+    *,
+    title: str,
+    settings: ServiceSettings,
+    lifespan: Lifespan,
+    routers: Sequence[APIRouter],
+    checks: Mapping[str, Check],
+    service_metrics: ServiceMetrics,
+) -> FastAPI:
+    """An application with errors as problems, limits, logs, metrics and health around a service's own routes."""
+    app = FastAPI(title=title, version=VERSION, lifespan=lifespan, redoc_url=None)
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Observed, metrics=service_metrics)
+    for router in (*routers, health.router(checks), metrics.router(service_metrics)):
+        app.include_router(router)
+    return app

@@ -1,0 +1,121 @@
+"""The HTTP client between services: httpx's API on aiohttp's transport, and event streams that can be hung up on.
+
+A service that cannot be connected to is `NotReady` and was sent nothing; a stream that breaks is `EngineFailed`. Requests
+are repeated only before their first byte, here and nowhere else.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import httpx
+import stamina
+from httpx_aiohttp import AiohttpTransport
+from pydantic import BaseModel, ValidationError
+
+from services import sse
+from services.contracts.errors import Problem
+from services.errors import CounterpointError, EngineFailed, NotReady, Overloaded
+from services.problems import error_of
+from services.sse import ServerSentEvent
+
+CONNECT_SECONDS = 2.0
+KEEP_ALIVE_SECONDS = 30
+"""Idle connections are let go before the server does it (75 s), so that the two do not race."""
+CONNECTIONS = 2048
+TRIES = 3
+"""Attempts to connect or to be admitted, before a call has failed."""
+FIRST_WAIT_SECONDS = 0.02
+LONGEST_WAIT_SECONDS = 0.5
+
+
+@asynccontextmanager
+async def http_client(base_url: str) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client for one service, whose connections are closed at the end."""
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+    async with httpx.AsyncClient(
+        base_url=base_url, transport=AiohttpTransport(client=session), timeout=timeout, trust_env=False
+    ) as client:
+        yield client
+
+
+async def fetch(client: httpx.AsyncClient, method: str, path: str, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
+    """The JSON of a short request. Raises the error that the service answered with, or `NotReady`."""
+    try:
+        response = await client.request(method, path, headers=headers, timeout=CONNECT_SECONDS)
+    except httpx.TransportError as error:
+        raise NotReady(f"{client.base_url} cannot be reached", retry_after=1) from error
+    if response.is_error:
+        raise _refusal(response)
+    return response.json()
+
+
+@asynccontextmanager
+async def stream_events(
+    client: httpx.AsyncClient, path: str, body: BaseModel, headers: Mapping[str, str]
+) -> AsyncGenerator[AsyncIterator[ServerSentEvent]]:
+    """POST `body` and yield the events of the answer; leaving early closes the connection, which the server notices.
+
+    Raises the error that the service answered with, `NotReady` where nothing could be sent, `EngineFailed` where the
+    stream broke.
+    """
+    response = await _open(client, path, body, headers)
+    try:
+        yield _events(response)
+    finally:
+        await response.aclose()
+
+
+async def _open(client: httpx.AsyncClient, path: str, body: BaseModel, headers: Mapping[str, str]) -> httpx.Response:
+    content = body.model_dump_json().encode()
+    sent = {"content-type": "application/json", "accept": sse.MEDIA_TYPE, **headers}
+    async for attempt in stamina.retry_context(
+        on=_worth_repeating, attempts=TRIES, wait_initial=FIRST_WAIT_SECONDS, wait_max=LONGEST_WAIT_SECONDS, timeout=None
+    ):
+        with attempt:
+            return await _send(client, client.build_request("POST", path, content=content, headers=sent))
+    raise AssertionError("a retried call neither returned nor raised")
+
+
+async def _send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    try:
+        response = await client.send(request, stream=True)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise NotReady(f"{client.base_url} cannot be reached", retry_after=1) from error
+    except httpx.TransportError as error:
+        raise EngineFailed(f"{client.base_url} broke the connection") from error
+    if response.is_error:
+        await response.aread()
+        await response.aclose()
+        raise _refusal(response)
+    return response
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[ServerSentEvent]:
+    try:
+        async for event in sse.decode(response.aiter_raw()):
+            if event.event == "error":
+                raise error_of(Problem.model_validate_json(event.data))
+            yield event
+    except httpx.TransportError as error:
+        raise EngineFailed(f"{response.request.url.host} broke the stream") from error
+
+
+def _refusal(response: httpx.Response) -> CounterpointError:
+    try:
+        return error_of(Problem.model_validate_json(response.content))
+    except ValidationError:
+        return EngineFailed(f"{response.request.url.host} answered {response.status_code} without a problem object")
+
+
+def _worth_repeating(error: Exception) -> bool | float:
+    """Whether the same call may succeed if sent again; the service's own `Retry-After` is waited for, if short."""
+    if isinstance(error, Overloaded) and error.retry_after is not None:
+        return error.retry_after if error.retry_after <= LONGEST_WAIT_SECONDS else False
+    return isinstance(error, (NotReady, Overloaded))

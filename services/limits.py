@@ -1,0 +1,46 @@
+"""Refuses bodies that are larger than the service reads, announced or not."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.contracts.errors import Limit
+from services.errors import RequestTooLarge
+from services.problems import problem_response
+
+
+class BodyLimit:
+    """ASGI middleware: 413 for a body over `max_bytes`."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, counting."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
+        if announced.isdecimal() and int(announced) > self.max_bytes:
+            await problem_response(self._error(int(announced)).problem())(scope, receive, send)
+            return
+        await self.app(scope, self._counting(receive), send)
+
+    def _counting(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.max_bytes:
+                raise self._error(None)
+            return message
+
+        return counted
+
+    def _error(self, size: int | None) -> RequestTooLarge:
+        return RequestTooLarge(
+            f"the body is larger than {self.max_bytes} bytes",
+            limit=Limit(name="max_body_bytes", value=self.max_bytes, needed=size),
+        )

@@ -1,0 +1,31 @@
+"""Runs an application: uvicorn, one worker, keep-alive longer than the clients' so that neither races the other."""
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.settings import ServiceSettings
+from services.telemetry import configure
+
+KEEP_ALIVE_SECONDS = 75
+"""Clients let go of idle connections after 30 s, before the server does."""
+
+
+def config(app: FastAPI, host: str, port: int, shutdown_seconds: int) -> uvicorn.Config:
+    """The server's configuration."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=shutdown_seconds,
+        server_header=False,
+        lifespan="on",
+    )
+
+
+def run(app: FastAPI, settings: ServiceSettings) -> None:
+    """Serve until SIGTERM or Ctrl-C; what still runs after the grace is cancelled."""
+    configure(settings.log_level, settings.log_format)
+    uvicorn.Server(config(app, settings.host, settings.port, settings.shutdown_seconds)).run()

@@ -1,0 +1,117 @@
+"""Settings: environment first, then the TOML file that `COUNTERPOINT_CONFIG` names, then defaults.
+
+Each service has a class with its own prefix (`COUNTERPOINT_ACTOR_`, ...) and its own table in the file (`[actor]`, ...).
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+CONFIG_VARIABLE = "COUNTERPOINT_CONFIG"
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names the variable."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    table: ClassVar[str] = ""
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
+    shutdown_seconds: Annotated[int, Field(ge=0)] = 5
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:  # noqa: ANN401 - checked by the model
+        """Read the settings; `overrides` (from the command line) come before everything. Raises `SettingsError`."""
+        try:
+            return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as error:
+            raise SettingsError(cls._explain(error)) from error
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{CONFIG_VARIABLE}: {error}") from error
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The environment variable of a field."""
+        alias = cls.model_fields[field].validation_alias
+        return alias if isinstance(alias, str) else f"{cls.model_config.get('env_prefix', '')}{field}".upper()
+
+    @classmethod
+    def _explain(cls, error: ValidationError) -> str:
+        lines: list[str] = []
+        for entry in error.errors(include_input=False, include_url=False):
+            name = str(entry["loc"][0]) if entry["loc"] else ""
+            lines.append(f"{cls.variable(name) if name in cls.model_fields else name}: {entry['msg']}")
+        return "; ".join(lines)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line, environment, TOML file."""
+        del dotenv_settings, file_secret_settings
+        path = os.environ.get(CONFIG_VARIABLE)
+        if not path:
+            return (init_settings, env_settings)
+        if not Path(path).is_file():
+            raise SettingsError(f"{CONFIG_VARIABLE}: there is no file {path}")
+        table: dict[str, Any] = tomllib.loads(Path(path).read_text("utf-8")).get(cls.table, {})
+        return (init_settings, env_settings, InitSettingsSource(settings_cls, table))
+
+
+class RoleSettings(ServiceSettings):
+    """What an actor or a critic can be told."""
+
+    engine: Literal["embedded", "scripted"] = "embedded"
+    model: str = "smollm2"
+    tokenizer: str | None = None
+    dialect: Literal["structured", "mathcritique"] = "structured"
+    context_length: Annotated[int, Field(ge=128)] = 2048
+    slots: Annotated[int, Field(ge=1, le=256)] = 4
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    max_queue: Annotated[int, Field(ge=0)] = 256
+    scripted_first_token_seconds: Annotated[float, Field(ge=0)] = 0.0
+    scripted_token_seconds: Annotated[float, Field(ge=0)] = 0.0
+    scripted_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    scripted_garbage_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    scripted_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.3
+
+
+class ActorSettings(RoleSettings):
+    """The actor's settings."""
+
+    model_config = SettingsConfigDict(env_prefix="COUNTERPOINT_ACTOR_")
+    table: ClassVar[str] = "actor"
+
+    port: Port = 8081
+
+
+class CriticSettings(RoleSettings):
+    """The critic's settings."""
+
+    model_config = SettingsConfigDict(env_prefix="COUNTERPOINT_CRITIC_")
+    table: ClassVar[str] = "critic"
+
+    port: Port = 8082
+    nonce_secret: SecretStr | None = None
+    """Key of the nonces around the actor's text; random for each process where it is not set."""
