@@ -1,1 +1,1 @@
-"""."""
+"""The actor: drafts and refines step-by-step solutions."""

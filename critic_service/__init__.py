@@ -1,1 +1,1 @@
-"""."""
+"""The critic: judges solutions step by step."""

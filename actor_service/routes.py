@@ -1,0 +1,29 @@
+"""The actor's routes; every answer is a stream of events."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from actor_service.service import ActorService
+from services.contracts.calls import Draft, Refine
+from services.identity import CallContext, call_context
+from services.streaming import EventStreamResponse
+
+Call = Annotated[CallContext, Depends(call_context)]
+
+
+def router(service: ActorService) -> APIRouter:
+    """`POST /v1/draft` and `POST /v1/refine`."""
+    routes = APIRouter(prefix="/v1", tags=["actor"])
+
+    @routes.post("/draft", response_class=EventStreamResponse)
+    async def draft(body: Draft, call: Call) -> EventStreamResponse:
+        """Write step-by-step solutions: `step`, `candidate`, `usage`, `error` events."""
+        return EventStreamResponse(lambda emit: service.draft(body, call, emit))
+
+    @routes.post("/refine", response_class=EventStreamResponse)
+    async def refine(body: Refine, call: Call) -> EventStreamResponse:
+        """Write new solutions given a critique: `step`, `candidate`, `usage`, `error` events."""
+        return EventStreamResponse(lambda emit: service.refine(body, call, emit))
+
+    return routes

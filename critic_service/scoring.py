@@ -1,0 +1,50 @@
+"""Probabilities out of token log-probabilities.
+
+At the token where a label begins, the mass of the likely tokens that begin one word is compared with the mass of those that
+begin the other: p = P(right word) / (P(right word) + P(wrong word)). The log-probabilities are those before any guide.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+from services.contracts.critique import StepLabel
+from services.engines.protocol import TokenLogprobs
+
+_LABEL_AT = re.compile(r'"(\d+)"\s*:\s*"([A-Za-z]+)|"label"\s*:\s*"([A-Za-z]+)')
+
+
+def probability(top: Sequence[tuple[str, float]], right: str, wrong: str) -> float | None:
+    """P(right) against P(wrong) from a token's alternatives; None if neither is among them."""
+    masses = {right: 0.0, wrong: 0.0}
+    for token, logprob in top:
+        letters = re.sub(r"^[^A-Za-z]+", "", token).lower()
+        for word in masses:
+            if letters and (word.lower().startswith(letters) or letters.startswith(word.lower())):
+                masses[word] += math.exp(min(0.0, logprob))
+    total = masses[right] + masses[wrong]
+    return min(1.0, masses[right] / total) if total > 0 else None
+
+
+def label_probabilities(tokens: Sequence[TokenLogprobs], right: str, wrong: str) -> list[float | None]:
+    """p(right) for each label of a JSON critique, in order of appearance in the generated text."""
+    starts: list[int] = []
+    text = ""
+    for token in tokens:
+        starts.append(len(text))
+        text += token.token
+    return [
+        probability(_token_at(tokens, starts, match.start(match.lastindex or 0)).top, right, wrong)
+        for match in _LABEL_AT.finditer(text)
+    ]
+
+
+def with_probabilities(labels: Sequence[StepLabel], found: Sequence[float | None]) -> tuple[StepLabel, ...]:
+    """Labels with their probabilities, where there is one for each; unchanged where the numbers do not match."""
+    if len(found) != len(labels):
+        return tuple(labels)
+    return tuple(label.model_copy(update={"p_correct": p}) for label, p in zip(labels, found, strict=True))
+
+
+def _token_at(tokens: Sequence[TokenLogprobs], starts: list[int], place: int) -> TokenLogprobs:
+    return tokens[max(index for index, start in enumerate(starts) if start <= place)]

@@ -1,0 +1,126 @@
+"""The language of llama.cpp's completion endpoint: requests out, events in. Pure functions.
+
+Sampling is plain: temperature first, then top_p, and none of llama.cpp's other samplers. Log-probabilities are those of the
+model, before temperature and before any guide.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from secrets import randbits
+from typing import Any
+
+from services.contracts.sampling import Sampling
+from services.engines.llama import Event
+from services.engines.protocol import Delta, Generation, Guide, TokenLogprobs
+from services.errors import CounterpointError, EngineFailed, InvalidRequest
+
+BAD_REQUEST = 400
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is the same for all samples of a generation, and the seed of sample 0."""
+
+    fields: Mapping[str, object]
+    seed: int
+
+    def samples(self, chosen: range) -> dict[str, object]:
+        """The request for some of the samples; llama.cpp gives the k-th of them the request's seed + k."""
+        return {**self.fields, "n": len(chosen), "seed": self.seed + chosen.start}
+
+
+def request(generation: Generation, ids: Sequence[int], room: int) -> Request:
+    """The request for a generation; `room` is what the context leaves for each completion, in tokens.
+
+    Raises `InvalidRequest` for a guide that is not understood.
+    """
+    sampling = generation.sampling
+    fields = {
+        "prompt": list(ids),
+        "n_predict": min(sampling.max_tokens, room),
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "samplers": ["temperature", "top_p"],
+        "stop": list(sampling.stop),
+        "n_probs": generation.top_logprobs,
+        "stream": True,
+        "return_progress": True,
+        "timings_per_token": True,
+        "cache_prompt": True,
+        **guided(generation.guide),
+    }
+    return Request(fields, base_seed(sampling))
+
+
+def base_seed(sampling: Sampling) -> int:
+    """Seed of sample 0, 31 bits. Hashed, so that neighbouring seeds share no samples."""
+    if sampling.seed is None:
+        return randbits(31)
+    return int.from_bytes(blake2b(str(sampling.seed).encode(), digest_size=4).digest()) >> 1
+
+
+def guided(guide: Guide | None) -> dict[str, object]:
+    """The fields of a request that constrain its text. Raises `InvalidRequest` for a guide that is not understood."""
+    if guide is None:
+        return {}
+    if guide.kind == "choice" and not isinstance(guide.value, str):
+        return {"grammar": choice_grammar(guide.value)}
+    if guide.kind == "json" and isinstance(guide.value, str):
+        return {"json_schema": json.loads(guide.value)}
+    if guide.kind == "grammar" and isinstance(guide.value, str):
+        return {"grammar": guide.value}
+    raise InvalidRequest(f"the embedded engine has no guide of kind {guide.kind!r}")
+
+
+def choice_grammar(choices: Sequence[str]) -> str:
+    """GBNF for one of several texts."""
+    return "root ::= " + " | ".join(f'"{choice.translate(_ESCAPES)}"' for choice in choices)
+
+
+def forced_grammar(ids: Sequence[int]) -> str:
+    """GBNF for exactly these tokens."""
+    return "root ::= " + " ".join(f"<[{token}]>" for token in ids)
+
+
+def failure(event: Event) -> CounterpointError | None:
+    """The error that an event reports, if it does."""
+    error: dict[str, Any] | None = event.get("error")
+    if error is None:
+        return None
+    kind = InvalidRequest if error.get("code") == BAD_REQUEST else EngineFailed
+    return kind(f"llama.cpp refused: {error.get('message', error)}")
+
+
+def cached_tokens(event: Event) -> int | None:
+    """Tokens of the prompt that were in the cache, where the event tells."""
+    progress: dict[str, int] | None = event.get("prompt_progress")
+    return None if progress is None else progress["cache"]
+
+
+def sample(event: Event) -> int:
+    """Which sample of its request an event belongs to."""
+    return int(event["choices"][0]["index"])
+
+
+def generated(event: Event) -> int:
+    """Tokens generated so far for the event's sample, those whose text is held back included."""
+    return int(event["timings"]["predicted_n"])
+
+
+def delta(event: Event, index: int, tokens: int) -> Delta:
+    """What an event adds to sample `index` of the generation, given the tokens it took."""
+    choice: dict[str, Any] = event["choices"][0]
+    found: dict[str, list[dict[str, Any]]] = choice["logprobs"] or {"content": []}
+    logprobs = tuple(
+        TokenLogprobs(
+            entry["token"],
+            entry["logprob"],
+            tuple((top["token"], top["logprob"]) for top in entry["top_logprobs"]),
+        )
+        for entry in found["content"]
+    )
+    return Delta(index, choice["text"], tokens, logprobs, choice["finish_reason"])

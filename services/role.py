@@ -1,0 +1,125 @@
+"""What an actor and a critic have in common: an engine, the calls it works on, a card, metrics and two routes."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import Counter, Gauge
+from starlette.responses import JSONResponse
+
+from services.app import create_app
+from services.calls import Calls
+from services.contracts.model import ModelCard
+from services.contracts.usage import Usage
+from services.engines.protocol import Engine
+from services.errors import NotReady
+from services.health import Check
+from services.metrics import ServiceMetrics
+from services.neutralise import neutralise
+from services.settings import RoleSettings
+
+OpenEngine = Callable[[], Awaitable[Engine]]
+
+
+class RoleMetrics(ServiceMetrics):
+    """What a role service measures of its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = Counter(
+            "counterpoint_role_calls_total",
+            "Calls of this service by verb and how they ended.",
+            ("verb", "outcome"),
+            registry=self.registry,
+        )
+        self.tokens = Counter(
+            "counterpoint_role_tokens_total", "Tokens that the engine computed, by kind.", ("kind",), registry=self.registry
+        )
+        self.in_flight = Gauge("counterpoint_role_in_flight", "Calls running or waiting now.", registry=self.registry)
+
+    def record(self, verb: str, outcome: str, usage: Usage) -> None:
+        """A call has ended."""
+        self.calls.labels(verb, outcome).inc()
+        self.tokens.labels("prompt").inc(usage.prompt_tokens)
+        self.tokens.labels("cached").inc(usage.cached_tokens)
+        self.tokens.labels("completion").inc(usage.completion_tokens)
+
+
+class RoleService:
+    """An engine and the calls it works on. The engine is there while `running` is open."""
+
+    def __init__(self, settings: RoleSettings, open_engine: OpenEngine) -> None:
+        self.settings = settings
+        self.calls = Calls(settings.slots + settings.max_queue)
+        self.metrics = RoleMetrics()
+        self.metrics.in_flight.set_function(lambda: len(self.calls))
+        self._open_engine = open_engine
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine. Raises `NotReady` before it is loaded."""
+        if self._engine is None:
+            raise NotReady("the engine is not loaded", retry_after=1)
+        return self._engine
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Load the engine, and free it at the end."""
+        self._engine = await self._open_engine()
+        try:
+            yield
+        finally:
+            engine, self._engine = self._engine, None
+            await engine.close()
+
+    async def check(self) -> None:
+        """Whether the engine works."""
+        await self.engine.check()
+
+    def card(self) -> ModelCard:
+        """What the service says about itself."""
+        raise NotImplementedError
+
+    def safe(self, text: str) -> str:
+        """Text that somebody else wrote, without the model's control tokens."""
+        return neutralise(text, self.engine.special_tokens)
+
+
+def create_role_app(service: RoleService, title: str, routers: list[APIRouter]) -> FastAPI:
+    """The application of a role service around its own routes."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        async with service.running():
+            yield
+
+    return create_app(
+        title=title,
+        settings=service.settings,
+        lifespan=lifespan,
+        routers=[*routers, _router(service)],
+        checks=checks(service),
+        service_metrics=service.metrics,
+    )
+
+
+def checks(service: RoleService) -> Mapping[str, Check]:
+    """What a role service needs: its engine."""
+    return {"engine": Check(service.check)}
+
+
+def _router(service: RoleService) -> APIRouter:
+    routes = APIRouter(prefix="/v1", tags=["model"])
+
+    @routes.get("/model")
+    async def model() -> ModelCard:
+        """The model, its engine, and what they can do."""
+        return service.card()
+
+    @routes.delete("/calls/{call_id}", status_code=202)
+    async def cancel(call_id: str) -> JSONResponse:
+        """Abort a running call; its own stream ends with what it has and the exact usage."""
+        return JSONResponse({"cancelled": service.calls.cancel(call_id)}, status_code=202)
+
+    return routes

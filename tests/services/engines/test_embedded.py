@@ -1,0 +1,312 @@
+"""The embedded engine on a real model: exact counts, guides, scores, and slots that come free."""
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import anyio
+import jsonschema
+import pytest
+
+from services.contracts.problem import Message
+from services.contracts.sampling import Sampling
+from services.contracts.usage import Usage
+from services.engines.embedded import EmbeddedEngine
+from services.engines.protocol import Delta, Generation, Guide, Prompt
+from services.errors import ContextExceeded, EngineFailed, InvalidRequest
+
+pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
+
+ABORT_SECONDS = 1.0
+"""Generous: an abort takes two batches, about 0.1 s, on a machine that does nothing else."""
+
+
+def asking(text: str, prefix: str = "") -> Prompt:
+    """One user turn."""
+    return Prompt((Message(role="user", content=text),), prefix)
+
+
+def sampling(**fields: object) -> Sampling:
+    """Short, seeded."""
+    return Sampling.model_validate({"seed": 7, "max_tokens": 12, **fields})
+
+
+async def said(engine: EmbeddedEngine, call: Generation) -> tuple[list[str], Usage, list[Delta]]:
+    """The text of every sample, the usage, and the deltas."""
+    texts, deltas = [""] * call.n, list[Delta]()
+    async with engine.generate(call) as running:
+        async for delta in running:
+            texts[delta.index] += delta.text
+            deltas.append(delta)
+    return texts, running.usage, deltas
+
+
+async def first_token(engine: EmbeddedEngine, text: str) -> float:
+    """Seconds until a short prompt has got its one token."""
+    start = perf_counter()
+    await said(engine, Generation(asking(text), sampling(max_tokens=1)))
+    return perf_counter() - start
+
+
+async def test_samples_add_up(embedded: EmbeddedEngine) -> None:
+    """More samples than slots: the prompt counts once, every sample's tokens count, and each finishes once."""
+    call = Generation(asking("Name a colour."), sampling(), n=3)
+    texts, usage, deltas = await said(embedded, call)
+    finished = {delta.index: delta.finish_reason for delta in deltas if delta.finish_reason}
+    tokens = [sum(delta.tokens for delta in deltas if delta.index == index) for index in range(3)]
+    assert usage.prompt_tokens == embedded.count(call.prompt)
+    assert usage.completion_tokens == sum(tokens)
+    assert sorted(finished) == [0, 1, 2]
+    assert all(count == 12 for index, count in enumerate(tokens) if finished[index] == "length")
+    assert len(set(texts)) == 3
+    assert embedded.in_flight == 0
+
+
+async def test_a_sample_does_not_depend_on_its_company(embedded: EmbeddedEngine) -> None:
+    """The same seed gives the same samples, in any number and beside other calls; another seed gives others."""
+    prompt = asking("Name a colour.")
+    three, _, _ = await said(embedded, Generation(prompt, sampling(), n=3))
+    beside: list[list[str]] = []
+
+    async def one(seed: int) -> None:
+        beside.append((await said(embedded, Generation(prompt, sampling(seed=seed))))[0])
+
+    async with anyio.create_task_group() as group:
+        for seed in (7, 8, 7):
+            group.start_soon(one, seed)
+    assert sorted(texts == three[:1] for texts in beside) == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "finish"),
+    [
+        ({"max_tokens": 3}, "1, ", "length"),
+        ({"stop": ["4"]}, "1, 2, 3, ", "stop"),
+        ({"stop": [", 3", "9"]}, "1, 2", "stop"),
+    ],
+)
+async def test_it_ends_where_it_should(
+    embedded: EmbeddedEngine, fields: dict[str, object], text: str, finish: str
+) -> None:
+    """`max_tokens` cuts; a stop string is left out and its tokens counted."""
+    choices = ("1, 2, 3, 4, 5, 6",)
+    greedy = sampling(temperature=0.0, **{"max_tokens": 40, **fields})
+    texts, usage, deltas = await said(embedded, Generation(asking("Count."), greedy, guide=Guide("choice", choices)))
+    generated = text if finish == "length" else text + str(greedy.stop[0])
+    assert texts == [text]
+    assert usage.completion_tokens == 3 if finish == "length" else usage.completion_tokens >= len(generated) / 2
+    assert [delta.finish_reason for delta in deltas] == [*[None] * (len(deltas) - 1), finish]
+
+
+async def test_usage_is_the_tokens_of_the_text(embedded: EmbeddedEngine) -> None:
+    """Without an end-of-text token there are as many log-probabilities as counted tokens, and they spell the text."""
+    call = Generation(asking("Tell a story."), sampling(max_tokens=20, stop=[" the"]), top_logprobs=1)
+    texts, usage, deltas = await said(embedded, call)
+    tokens = [token.token for delta in deltas for token in delta.logprobs]
+    assert len(tokens) == usage.completion_tokens
+    assert "".join(tokens).startswith(texts[0])
+
+
+async def test_a_prefix_is_continued(embedded: EmbeddedEngine) -> None:
+    """Text that the assistant's turn begins with is not repeated, and what follows depends on it."""
+    greedy = sampling(temperature=0.0, max_tokens=3)
+    texts, usage, _ = await said(embedded, Generation(asking("Say the alphabet."), greedy))
+    prompt = asking("Say the alphabet.", "A, B, C, D, E, F,")
+    continued, longer, _ = await said(embedded, Generation(prompt, greedy))
+    assert continued[0].startswith(" G")
+    assert continued != texts
+    assert longer.prompt_tokens > usage.prompt_tokens
+
+
+async def test_a_choice_comes_with_probabilities(embedded: EmbeddedEngine) -> None:
+    """The text is one of the choices; the alternatives are the model's own, before the guide."""
+    guide = Guide("choice", ("correct", 'in"correct\n\\'))
+    texts, _, deltas = await said(
+        embedded, Generation(asking("2 + 2 = 4. Correct?"), sampling(max_tokens=40), guide=guide, top_logprobs=4)
+    )
+    first = next(token for delta in deltas for token in delta.logprobs)
+    assert texts[0] in guide.value
+    assert len(first.top) == 4
+    assert sum(math.exp(logprob) for _, logprob in first.top) <= 1.0 + 1e-6
+    assert all(logprob <= 0 for _, logprob in first.top)
+
+
+async def test_a_schema_is_followed(embedded: EmbeddedEngine) -> None:
+    """A JSON guide gives a document that the schema allows."""
+    schema = {
+        "type": "object",
+        "properties": {"label": {"enum": ["correct", "incorrect"]}, "step": {"type": "integer", "maximum": 9}},
+        "required": ["label", "step"],
+        "additionalProperties": False,
+    }
+    call = Generation(asking("Judge: 1 + 1 = 3"), sampling(max_tokens=60), guide=Guide("json", json.dumps(schema)))
+    texts, _, deltas = await said(embedded, call)
+    assert deltas[-1].finish_reason == "stop"
+    jsonschema.validate(json.loads(texts[0]), schema)
+
+
+async def test_what_it_cannot_guide_is_refused(embedded: EmbeddedEngine) -> None:
+    """A kind of guide that is not among the capabilities, or a grammar with a fault, is the caller's error."""
+    for guide in (Guide("regex", "[0-9]+"), Guide("grammar", "root ::= [")):
+        with pytest.raises(InvalidRequest):
+            await said(embedded, Generation(asking("Hi"), sampling(), guide=guide))
+    assert embedded.in_flight == 0
+
+
+async def test_a_score_is_what_generating_would_have_said(embedded: EmbeddedEngine) -> None:
+    """Scoring a text that was generated gives the log-probabilities of its generation."""
+    prompt = asking("Tell a story.")
+    greedy = sampling(temperature=0.0, max_tokens=8)
+    texts, _, deltas = await said(embedded, Generation(prompt, greedy, top_logprobs=1))
+    generated = [token.logprob for delta in deltas for token in delta.logprobs]
+    assert await embedded.score(prompt, texts[0]) == pytest.approx(generated, abs=1e-3)
+
+
+async def test_unlikely_text_is_scored_too(embedded: EmbeddedEngine) -> None:
+    """A continuation that the model would not have chosen has a lower score; nothing has none."""
+    prompt = asking("What is the capital of France?", "The capital of France is")
+    paris, banana = [sum(await embedded.score(prompt, word)) for word in (" Paris", " banana")]
+    assert banana < paris - 3
+    assert await embedded.score(prompt, "") == []
+    with pytest.raises(InvalidRequest):
+        await embedded.score(prompt, "\N{GRINNING FACE}")
+
+
+async def test_text_is_whole_characters(embedded: EmbeddedEngine) -> None:
+    """Characters that span several tokens arrive whole, and all their tokens are counted."""
+    guide = Guide("choice", ("\N{GRINNING FACE}\N{SNOWMAN}",))
+    call = Generation(asking("Hi"), sampling(), guide=guide)
+    texts, usage, deltas = await said(embedded, call)
+    assert texts == ["\N{GRINNING FACE}\N{SNOWMAN}"]
+    assert usage.completion_tokens > 4
+    assert sum(delta.tokens for delta in deltas) == usage.completion_tokens
+
+
+async def test_a_long_prompt_is_refused_before_it_is_computed(embedded: EmbeddedEngine) -> None:
+    """A prompt that leaves no room for a token is refused with its exact length; one that just fits is cut."""
+    overhead = embedded.count(asking(""))
+    room = embedded.context_length - overhead
+    with pytest.raises(ContextExceeded) as refusal:
+        await said(embedded, Generation(asking(" a" * room), sampling()))
+    assert refusal.value.needed == embedded.context_length + 1
+    with pytest.raises(ContextExceeded):
+        await embedded.score(asking(" a" * (room - 1)), "b c")
+
+
+async def test_a_repeated_prompt_is_cached(embedded: EmbeddedEngine) -> None:
+    """The second time, all but the last token of the prompt are found in the cache."""
+    call = Generation(asking("Name a very particular animal."), sampling(max_tokens=1))
+    await said(embedded, call)
+    _, usage, _ = await said(embedded, call)
+    assert usage.cached_tokens == usage.prompt_tokens - 1
+
+
+async def test_leaving_while_the_prompt_is_computed_frees_the_slots(
+    embedded: EmbeddedEngine, record_property: pytest.RecordProperty
+) -> None:
+    """Both slots are taken by long prompts; once those are left, a short one is answered soon, and usage is exact."""
+    seconds: list[float] = []
+    for attempt in range(5):
+        call = Generation(asking(f"{attempt} " + "word " * 400), sampling(max_tokens=50), n=2)
+        async with embedded.generate(call) as running:
+            with anyio.fail_after(10):
+                while not running.usage.prompt_tokens:
+                    await anyio.sleep(0.001)
+            start = perf_counter()
+        await first_token(embedded, "Hi")
+        seconds.append(perf_counter() - start)
+        assert running.usage.completion_tokens == 0
+    report(record_property, "abort_in_prefill_and_answer_seconds", seconds)
+    assert statistics.median(seconds) < ABORT_SECONDS
+
+
+async def test_leaving_while_it_writes_frees_the_slots(
+    embedded: EmbeddedEngine, record_property: pytest.RecordProperty
+) -> None:
+    """Two samples are left in the middle; usage is what had been delivered, and the next call is answered soon."""
+    seconds: list[float] = []
+    for seed in range(5):
+        call = Generation(asking("Tell a long story."), sampling(seed=seed, max_tokens=400), n=2)
+        async with embedded.generate(call) as running:
+            delivered = 0
+            async for delta in running:
+                delivered += delta.tokens
+                if delivered >= 8:
+                    break
+            start = perf_counter()
+        await first_token(embedded, "Hi")
+        seconds.append(perf_counter() - start)
+        assert 8 <= running.usage.completion_tokens <= 12
+    report(record_property, "abort_in_writing_and_answer_seconds", seconds)
+    assert statistics.median(seconds) < ABORT_SECONDS
+
+
+async def test_waiting_for_a_slot_can_be_cancelled(embedded: EmbeddedEngine) -> None:
+    """A call that waits costs nothing when it is cancelled, and those before and after it are served."""
+    outcomes: list[str] = []
+
+    async def call(name: str, seconds: float | None) -> None:
+        with anyio.move_on_after(seconds) as scope:
+            await said(embedded, Generation(asking(name), sampling(max_tokens=20), n=2))
+        outcomes.append(f"{name} {'cancelled' if scope.cancelled_caught else 'served'}")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call, "first", None)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(call, "second", 0.01)
+        group.start_soon(call, "third", None)
+    assert outcomes == ["second cancelled", "first served", "third served"]
+    assert embedded.in_flight == 0
+
+
+async def test_the_event_loop_stays_free(embedded: EmbeddedEngine) -> None:
+    """While prompts are computed and tokens written, a task that wakes every few milliseconds is never late by much."""
+    late: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            start = perf_counter()
+            await anyio.sleep(0.005)
+            late.append(perf_counter() - start - 0.005)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick)
+        await said(embedded, Generation(asking("Tell a story of some length."), sampling(max_tokens=16), n=2))
+        group.cancel_scope.cancel()
+    assert len(late) > 20
+    assert statistics.quantiles(late, n=20)[-1] < 0.1
+
+
+async def test_nothing_listens(embedded: EmbeddedEngine) -> None:
+    """The process has no listening socket of the engine's: no TCP port, and no Unix socket that anyone could reach."""
+    assert embedded.in_flight == 0
+    own = {link.readlink().name for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    listening = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()]
+    assert not [row for row in listening if row[3] == "0A" and f"socket:[{row[9]}]" in own]
+    unix = [row.split() for row in Path("/proc/net/unix").read_text().splitlines()]
+    paths = [row[7] for row in unix if len(row) > 7 and f"socket:[{row[6]}]" in own]
+    assert not [path for path in paths if Path(path).exists()]
+
+
+def report(record_property: pytest.RecordProperty, name: str, seconds: Sequence[float]) -> None:
+    """Keep the median with the test's result."""
+    record_property(name, round(statistics.median(seconds), 4))
+    print(f"{name}: median {statistics.median(seconds):.3f}, max {max(seconds):.3f}")  # noqa: T201 - a measurement
+
+
+async def test_a_closed_engine_fails(embedded: EmbeddedEngine) -> None:
+    """After closing, checks and calls say so; closing one engine leaves another alone."""
+    from services.engines.embedded import EmbeddedOptions
+    from services.engines.models import model_path
+
+    other = await EmbeddedEngine.load(EmbeddedOptions(model_path("smollm2"), context_length=256, slots=1))
+    await other.check()
+    await other.close()
+    with pytest.raises(EngineFailed):
+        await other.check()
+    with pytest.raises(EngineFailed):
+        await said(other, Generation(asking("Hi"), sampling()))
+    await embedded.check()
