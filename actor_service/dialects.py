@@ -78,9 +78,7 @@ STRUCTURED = ActorDialect(
 
 MATHCRITIQUE = ActorDialect(
     name="mathcritique",
-    task=(
-        "Reason step by step, one sentence a line, and finish with the line: The answer is $\\boxed{...}$."
-    ),
+    task=("Reason step by step, one sentence a line, and finish with the line: The answer is $\\boxed{...}$."),
     again=(
         "Here is a critique of the solution above.\n{critique}\n"
         "Using it, give a corrected step-by-step solution that is complete, and finish in the same answer form."

@@ -151,4 +151,3 @@ async def _take(sample: _Sample, delta: Delta, emit: Emit) -> None:
     if delta.finish_reason:
         sample.finish = delta.finish_reason
         await emit(sample.candidate(delta.finish_reason))
-

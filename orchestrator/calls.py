@@ -64,9 +64,7 @@ class Tries:
             raise failure
 
 
-async def draft(
-    solve: Solve, slots: Sequence[Slot], judge: Want | None, place: Place, each: Each
-) -> list[Candidate | None]:
+async def draft(solve: Solve, slots: Sequence[Slot], judge: Want | None, place: Place, each: Each) -> list[Candidate | None]:
     """Write up to `len(slots)` first attempts in one call, fewer where the budget allows no more; None = one that failed.
 
     Raises `LimitReached`, and `CallFailed` when no try produced a candidate.
@@ -169,9 +167,7 @@ async def _settled(solve: Solve, role: Role, lease: Lease, calling: Calling[obje
             solve.settle(role, lease, calling)
 
 
-async def _write(
-    solve: Solve, calling: Drafting, grant: Grant, slots: Sequence[Slot], each: Each
-) -> list[Candidate | None]:
+async def _write(solve: Solve, calling: Drafting, grant: Grant, slots: Sequence[Slot], each: Each) -> list[Candidate | None]:
     written: dict[int, Candidate] = {}
     solve.reserved.update(zip((slot.id for slot in slots), grant.reserved, strict=False))
     await _start(solve, slots)
@@ -264,9 +260,7 @@ async def _tell_pending(solve: Solve, candidate: Candidate, label: StepLabel | N
 
 
 async def _tell(solve: Solve, candidate: Candidate, index: int, label: StepLabel | None, words: str | None) -> None:
-    known = label or next(
-        (x for x in (candidate.critique.labels if candidate.critique else ()) if x.index == index), None
-    )
+    known = label or next((x for x in (candidate.critique.labels if candidate.critique else ()) if x.index == index), None)
     await solve.emit(
         StepJudged(
             candidate=candidate.id,

@@ -104,15 +104,11 @@ class Context:
     def begin_round(self, candidate: Candidate, judge: Depth) -> None:
         """Raise `LimitReached` unless an explanation, a refinement and its judgement are likely to fit together."""
         turns = [turn.content for turn in self.solve.turns]
-        explain, refine, verdict = estimate.round_of(
-            self.solve.critic.card, self.solve.actor.card, turns, candidate, judge
-        )
+        explain, refine, verdict = estimate.round_of(self.solve.critic.card, self.solve.actor.card, turns, candidate, judge)
         known = candidate.judged_at("explain")
         self.solve.ledger.require(actor=refine, critic=verdict if known else explain + verdict)
 
-    async def judge(
-        self, candidate: Candidate, depth: Depth, *, explain: Literal["first", "all"] = "first"
-    ) -> Candidate:
+    async def judge(self, candidate: Candidate, depth: Depth, *, explain: Literal["first", "all"] = "first") -> Candidate:
         """The candidate with a critique at `depth` or deeper; unchanged where the critic is unavailable.
 
         A critique that cannot be parsed is `unsure` and degraded. Raises `LimitReached`.

@@ -30,19 +30,15 @@ FIRST_WAIT_SECONDS = 0.02
 LONGEST_WAIT_SECONDS = 0.5
 
 
-@asynccontextmanager
-async def http_client(base_url: str) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client for one service, whose connections are closed at the end."""
+def client_for(base_url: str) -> httpx.AsyncClient:
+    """A client for one service; close it with `aclose`."""
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS)
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
-    async with httpx.AsyncClient(
-        base_url=base_url, transport=AiohttpTransport(client=session), timeout=timeout, trust_env=False
-    ) as client:
-        yield client
+    return httpx.AsyncClient(base_url=base_url, transport=AiohttpTransport(client=session), timeout=timeout, trust_env=False)
 
 
 async def fetch(client: httpx.AsyncClient, method: str, path: str, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON

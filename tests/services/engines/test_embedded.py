@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -14,11 +14,14 @@ import pytest
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
-from services.engines.embedded import EmbeddedEngine
+from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.models import SMOLLM2, model_path
 from services.engines.protocol import Delta, Generation, Guide, Prompt
 from services.errors import ContextExceeded, EngineFailed, InvalidRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
+
+Record = Callable[[str, object], None]
 
 ABORT_SECONDS = 1.0
 """Generous: an abort takes two batches, about 0.1 s, on a machine that does nothing else."""
@@ -205,7 +208,7 @@ async def test_a_repeated_prompt_is_cached(embedded: EmbeddedEngine) -> None:
 
 
 async def test_leaving_while_the_prompt_is_computed_frees_the_slots(
-    embedded: EmbeddedEngine, record_property: pytest.RecordProperty
+    embedded: EmbeddedEngine, record_property: Record
 ) -> None:
     """Both slots are taken by long prompts; once those are left, a short one is answered soon, and usage is exact."""
     seconds: list[float] = []
@@ -224,7 +227,7 @@ async def test_leaving_while_the_prompt_is_computed_frees_the_slots(
 
 
 async def test_leaving_while_it_writes_frees_the_slots(
-    embedded: EmbeddedEngine, record_property: pytest.RecordProperty
+    embedded: EmbeddedEngine, record_property: Record
 ) -> None:
     """Two samples are left in the middle; usage is what had been delivered, and the next call is answered soon."""
     seconds: list[float] = []
@@ -291,7 +294,7 @@ async def test_nothing_listens(embedded: EmbeddedEngine) -> None:
     assert not [path for path in paths if Path(path).exists()]
 
 
-def report(record_property: pytest.RecordProperty, name: str, seconds: Sequence[float]) -> None:
+def report(record_property: Record, name: str, seconds: Sequence[float]) -> None:
     """Keep the median with the test's result."""
     record_property(name, round(statistics.median(seconds), 4))
     print(f"{name}: median {statistics.median(seconds):.3f}, max {max(seconds):.3f}")  # noqa: T201 - a measurement
@@ -299,10 +302,7 @@ def report(record_property: pytest.RecordProperty, name: str, seconds: Sequence[
 
 async def test_a_closed_engine_fails(embedded: EmbeddedEngine) -> None:
     """After closing, checks and calls say so; closing one engine leaves another alone."""
-    from services.engines.embedded import EmbeddedOptions
-    from services.engines.models import model_path
-
-    other = await EmbeddedEngine.load(EmbeddedOptions(model_path("smollm2"), context_length=256, slots=1))
+    other = await EmbeddedEngine.load(EmbeddedOptions(model_path(SMOLLM2), context_length=256, slots=1))
     await other.check()
     await other.close()
     with pytest.raises(EngineFailed):

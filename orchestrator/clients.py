@@ -1,0 +1,177 @@
+"""The actor and the critic over HTTP."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import anyio
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.metrics import OrchestratorMetrics
+from orchestrator.ports import CallFailed, CallId
+from services.client import fetch, stream_events
+from services.contracts.calls import (
+    CandidateEvent,
+    CritiqueEvent,
+    Draft,
+    ExplanationEvent,
+    Judge,
+    LabelEvent,
+    Refine,
+    StepEvent,
+    UsageEvent,
+)
+from services.contracts.model import ModelCard
+from services.contracts.solve import Role
+from services.contracts.usage import Usage
+from services.errors import BudgetTooSmall, CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
+from services.identity import CallContext
+from services.sse import ServerSentEvent
+
+SETTLE_SECONDS = 0.3
+"""How long a cancelled call may take to report its usage."""
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_EVENTS: dict[str, type[BaseModel]] = {
+    "step": StepEvent,
+    "candidate": CandidateEvent,
+    "label": LabelEvent,
+    "explanation": ExplanationEvent,
+    "critique": CritiqueEvent,
+}
+_SPENT_NOTHING = (NotReady, Overloaded, BudgetTooSmall, InvalidRequest)
+Ended = Callable[[str, Usage | None], None]
+
+
+class HTTPCalling(Generic[ModelT]):
+    """One streamed call; see `ports.Calling`."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, role: Role, path: str, body: BaseModel, call: CallId, ended: Ended
+    ) -> None:
+        self._client = client
+        self._role: Role = role
+        self._path = path
+        self._body = body
+        self._call = call
+        self._ended = ended
+        self._stack = AsyncExitStack()
+        self._events: AsyncIterator[ServerSentEvent] | None = None
+        self._reported: Usage | None = None
+        self._complete = False
+        self._sent = False
+        self.spent_nothing = True
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the call used, if its stream came to its end."""
+        return self._reported if self._complete else None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._sent and not self._complete and not self.spent_nothing:
+            await self._abort()
+        outcome = "ok" if self._complete and error is None else ("failed" if isinstance(error, CallFailed) else "cancelled")
+        self._ended(outcome, self.usage)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for event in self._open_and_read():
+                yield event
+        except CounterpointError as error:
+            self.spent_nothing = isinstance(error, _SPENT_NOTHING) or self._events is None
+            self._complete = self._complete or self._reported is not None
+            raise CallFailed(self._role, error) from error
+
+    async def _open_and_read(self) -> AsyncIterator[BaseModel]:
+        headers = CallContext(
+            self._call.request or self._call.solve,
+            self._call.solve,
+            self._call.call,
+            self._call.traceparent,
+            self._call.deadline,
+        ).headers()
+        self._sent, self.spent_nothing = True, False
+        async with stream_events(self._client, self._path, self._body, headers) as events:
+            self._events = events
+            async for event in events:
+                read = self._read(event)
+                if read is not None:
+                    yield read
+            self._complete = self._reported is not None
+        if not self._complete:
+            raise EngineFailed(f"the {self._role} ended a call without its usage")
+
+    def _read(self, event: ServerSentEvent) -> BaseModel | None:
+        try:
+            if event.event == "usage":
+                self._reported = UsageEvent.model_validate_json(event.data)
+                return None
+            kind = _EVENTS.get(event.event)
+            return kind.model_validate_json(event.data) if kind else None
+        except ValidationError as error:
+            raise EngineFailed(f"the {self._role} sent an event that is not of its contract") from error
+
+    async def _abort(self) -> None:
+        """Cancel the call in its service and read its stream to the end, for the exact usage."""
+        with anyio.move_on_after(SETTLE_SECONDS, shield=True):
+            try:
+                await fetch(self._client, "DELETE", f"/v1/calls/{self._call.call}")
+                if self._events is not None:
+                    async for event in self._events:
+                        self._read(event)
+                    self._complete = self._reported is not None
+            except CounterpointError:
+                return
+
+
+class _Client:
+    """A role service's address and what it said about itself."""
+
+    role: Role
+
+    def __init__(self, client: httpx.AsyncClient, metrics: OrchestratorMetrics) -> None:
+        self._client = client
+        self._metrics = metrics
+        self.card: ModelCard | None = None
+
+    async def check(self) -> None:
+        """Fetch the card. Raises `NotReady` or what the service answered."""
+        self.card = ModelCard.model_validate(await fetch(self._client, "GET", "/v1/model"))
+
+    def _calling(self, verb: str, path: str, body: BaseModel, call: CallId) -> HTTPCalling[Any]:
+        def ended(outcome: str, usage: Usage | None) -> None:
+            self._metrics.call(self.role, verb, outcome, usage)
+
+        return HTTPCalling(self._client, self.role, path, body, call, ended)
+
+
+class HTTPActor(_Client):
+    """The actor service."""
+
+    role: Role = "actor"
+
+    def draft(self, body: Draft, call: CallId) -> HTTPCalling[StepEvent | CandidateEvent]:
+        """Write solutions."""
+        return self._calling("draft", "/v1/draft", body, call)
+
+    def refine(self, body: Refine, call: CallId) -> HTTPCalling[StepEvent | CandidateEvent]:
+        """Write new solutions given a critique."""
+        return self._calling("refine", "/v1/refine", body, call)
+
+
+class HTTPCritic(_Client):
+    """The critic service."""
+
+    role: Role = "critic"
+
+    def critique(self, body: Judge, call: CallId) -> HTTPCalling[LabelEvent | ExplanationEvent | CritiqueEvent]:
+        """Judge a solution."""
+        return self._calling("critique", "/v1/critique", body, call)

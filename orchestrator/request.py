@@ -1,0 +1,17 @@
+"""The body of `POST /solve`, with its strategy parsed into the strategy that runs."""
+
+from pydantic import Field
+
+from orchestrator.strategies import AnyStrategy
+from services.contracts.problem import Asked
+from services.contracts.solve import Budget, SolveSampling, Trace
+
+
+class SolveRequest(Asked):
+    """What a client asks for; unknown fields are refused."""
+
+    strategy: AnyStrategy | None = Field(default=None, description="A name, or an object with its parameters.")
+    budget: Budget = Budget()
+    sampling: SolveSampling = SolveSampling()
+    stream: bool = False
+    trace: Trace = "summary"

@@ -1,0 +1,34 @@
+"""What the orchestrator can be told."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.settings import Port, ServiceSettings
+
+Cost = Annotated[float, Field(ge=0)]
+
+
+class OrchestratorSettings(ServiceSettings):
+    """The orchestrator's settings: `COUNTERPOINT_*`, table `[orchestrator]`. Prices are for one token."""
+
+    model_config = SettingsConfigDict(env_prefix="COUNTERPOINT_")
+    table: ClassVar[str] = "orchestrator"
+
+    port: Port = 8080
+    actor_url: str = "http://127.0.0.1:8081"
+    critic_url: str = "http://127.0.0.1:8082"
+    redis_url: str | None = None
+    default_strategy: str = "refine"
+    default_max_tokens: Annotated[int, Field(ge=1)] = 32_000
+    default_max_calls: Annotated[int, Field(ge=1)] = 256
+    default_max_seconds: Annotated[float, Field(gt=0)] = 300.0
+    default_completion_tokens: Annotated[int, Field(ge=1)] = 1024
+    default_temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    critique_tokens: Annotated[int, Field(ge=16)] = 512
+    max_in_flight: Annotated[int, Field(ge=1)] = 512
+    actor_price_prompt: Cost = 0.0
+    actor_price_completion: Cost = 0.0
+    critic_price_prompt: Cost = 0.0
+    critic_price_completion: Cost = 0.0

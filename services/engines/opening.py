@@ -1,0 +1,36 @@
+"""Opens the engine that a role's settings name: the one place that knows every concrete engine."""
+
+from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.models import ModelError, model_path
+from services.engines.protocol import Engine
+from services.engines.scripted import ScriptedEngine, ScriptedOptions
+from services.settings import RoleSettings, SettingsError
+
+
+async def open_engine(settings: RoleSettings) -> Engine:
+    """Load the engine. Raises `SettingsError` where its model cannot be used."""
+    if settings.engine == "scripted":
+        return ScriptedEngine(scripted_options(settings))
+    try:
+        return await EmbeddedEngine.load(
+            EmbeddedOptions(
+                model_path=model_path(settings.model),
+                tokenizer_path=model_path(settings.tokenizer) if settings.tokenizer else None,
+                context_length=settings.context_length,
+                slots=settings.slots,
+                threads=settings.threads,
+            )
+        )
+    except ModelError as error:
+        raise SettingsError(f"{type(settings).variable('model')}: {error}") from error
+
+
+def scripted_options(settings: RoleSettings) -> ScriptedOptions:
+    """The scripted engine's knobs out of the settings."""
+    return ScriptedOptions(
+        first_token_seconds=settings.scripted_first_token_seconds,
+        token_seconds=settings.scripted_token_seconds,
+        failure_rate=settings.scripted_failure_rate,
+        garbage_rate=settings.scripted_garbage_rate,
+        context_length=settings.context_length,
+    )
