@@ -1,0 +1,133 @@
+"""The commands. Exit codes: 0 well, 1 an error, 2 wrong usage or settings, 3 nothing listens."""
+
+import sys
+from typing import Annotated, NoReturn, TypeVar
+
+import anyio
+import httpx
+import typer
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+import actor_service.app
+import critic_service.app
+import orchestrator.app
+from counterpoint import dialogue, doctor, supervisor
+from counterpoint import up as stack
+from orchestrator.request import SolveRequest
+from orchestrator.settings import OrchestratorSettings
+from services.app import VERSION
+from services.server import run
+from services.settings import ActorSettings, CriticSettings, ServiceSettings, SettingsError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Test-time supervision.")
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+PortOption = Annotated[int | None, typer.Option(help="Port to listen on.")]
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callback
+    if asked:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:  # noqa: FBT002
+    """Test-time supervision as a service: an actor writes, a critic judges, an orchestrator spends the budget."""
+
+
+@app.command()
+def actor(host: Host = None, port: PortOption = None) -> None:
+    """Run the actor service."""
+    settings = _load(ActorSettings, host, port)
+    _serve(actor_service.app.create(settings), settings)
+
+
+@app.command()
+def critic(host: Host = None, port: PortOption = None) -> None:
+    """Run the critic service."""
+    settings = _load(CriticSettings, host, port)
+    _serve(critic_service.app.create(settings), settings)
+
+
+@app.command("orchestrator")
+def orchestrate(host: Host = None, port: PortOption = None) -> None:
+    """Run the orchestrator."""
+    settings = _load(OrchestratorSettings, host, port)
+    _serve(orchestrator.app.create(settings), settings)
+
+
+@app.command()
+def up(
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    models: Annotated[str, typer.Option(help="smollm2, scripted, or the path of a GGUF file.")] = "smollm2",
+    assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all services.")] = None,
+) -> None:
+    """Run all three services on this machine."""
+    try:
+        variables = stack.environment(models, assign or [])
+    except SettingsError as error:
+        _stop(str(error))
+    raise typer.Exit(anyio.run(stack.up, host, port, variables))
+
+
+@app.command()
+def solve(
+    problem: Annotated[str, typer.Argument(help="The problem; - reads it from standard input.")],
+    url: str | None = None,
+    strategy: str = "refine",
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,  # noqa: FBT002
+) -> None:
+    """Solve a problem and print the dialogue live."""
+    text = sys.stdin.read() if problem == "-" else problem
+    body = {"problem": text, "strategy": strategy, "budget": {"max_tokens": max_tokens}, "sampling": {"seed": seed}}
+    try:
+        request = SolveRequest.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        _stop(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+    raise typer.Exit(dialogue.run(url or stack.url_from_environment(), request, as_json=as_json))
+
+
+@app.command("doctor")
+def examine(url: str | None = None) -> None:
+    """Check the configuration and, with --url, the services."""
+    findings = doctor.examine(url)
+    for finding in findings:
+        typer.echo(
+            f"{'ok  ' if finding.advice is None else 'FAIL'} {finding.what}{'' if finding.advice is None else ': ' + finding.advice}"
+        )
+    raise typer.Exit(int(any(finding.advice for finding in findings)))
+
+
+@app.command()
+def health(url: str) -> None:
+    """Exit with 0 if and only if URL answers 200."""
+    try:
+        answer = httpx.get(url, timeout=5)
+    except httpx.TransportError as error:
+        _stop(f"{url}: {error}", 1)
+    raise typer.Exit(0 if answer.is_success else 1)
+
+
+def _load(kind: type[SettingsT], host: str | None, port: int | None) -> SettingsT:
+    supervisor.die_with_parent()
+    try:
+        return kind.load(host=host, port=port)
+    except SettingsError as error:
+        _stop(str(error))
+
+
+def _serve(application: FastAPI, settings: ServiceSettings) -> None:
+    run(application, settings)
+
+
+def _stop(message: str, code: int = 2) -> NoReturn:
+    typer.echo(f"counterpoint: {message}", err=True)
+    raise typer.Exit(code)

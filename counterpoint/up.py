@@ -1,0 +1,91 @@
+"""`counterpoint up`: actor, critic and orchestrator on this machine."""
+
+import difflib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+import anyio
+
+from counterpoint.supervisor import Plan, free_port, keep, wait_ready
+from orchestrator.settings import OrchestratorSettings
+from services.engines.models import SMOLLM2, ModelError, model_path
+from services.settings import ActorSettings, CriticSettings, SettingsError
+
+SCRIPTED = "scripted"
+
+
+def environment(models: str, assignments: Sequence[str]) -> dict[str, str]:
+    """Variables for every service. Raises `SettingsError` for an unknown model or key."""
+    variables = _models(models)
+    known = known_variables()
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        name = key.upper() if key.upper().startswith("COUNTERPOINT_") else f"COUNTERPOINT_{key.upper()}"
+        if not sign or name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise SettingsError(f"--set {assignment}: there is no setting {name}{hint}")
+        variables[name] = value
+    return variables
+
+
+def known_variables() -> list[str]:
+    """Every environment variable that a service reads."""
+    classes = (OrchestratorSettings, ActorSettings, CriticSettings)
+    return sorted({kind.variable(field) for kind in classes for field in kind.model_fields})
+
+
+def _models(models: str) -> dict[str, str]:
+    if models == SCRIPTED:
+        return {"COUNTERPOINT_ACTOR_ENGINE": SCRIPTED, "COUNTERPOINT_CRITIC_ENGINE": SCRIPTED}
+    try:
+        path = model_path(models)
+    except ModelError as error:
+        raise SettingsError(f"--models {models}: give {SMOLLM2}, {SCRIPTED} or the path of a GGUF file ({error})") from error
+    return {"COUNTERPOINT_ACTOR_MODEL": str(path), "COUNTERPOINT_CRITIC_MODEL": str(path)}
+
+
+async def up(host: str, port: int, variables: dict[str, str]) -> int:
+    """Run until SIGTERM or Ctrl-C; the exit code."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            sys.stderr.write(f"counterpoint: cannot listen on {host}:{port}: {error.strerror}\n")
+            return 2
+    actor = Plan("actor", "127.0.0.1", free_port(), variables)
+    critic = Plan("critic", "127.0.0.1", _other_port(actor.port), variables)
+    urls = {"COUNTERPOINT_ACTOR_URL": actor.url, "COUNTERPOINT_CRITIC_URL": critic.url}
+    front = Plan("orchestrator", host, port, {**variables, **urls})
+    async with anyio.create_task_group() as group:
+        for plan in (actor, critic, front):
+            group.start_soon(keep, plan)
+        group.start_soon(_announce, front.url)
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                break
+        group.cancel_scope.cancel()
+    return 0
+
+
+async def _announce(url: str) -> None:
+    await wait_ready(url)
+    sys.stdout.write(f"ready {url}\n")
+    sys.stdout.flush()
+
+
+def _other_port(taken: int) -> int:
+    port = free_port()
+    with socket.socket() as probe:
+        while port == taken or probe.connect_ex(("127.0.0.1", port)) == 0:
+            port += 1
+    return port
+
+
+def url_from_environment() -> str:
+    """Where `solve` and `doctor` look when they are not told."""
+    return os.environ.get("COUNTERPOINT_URL", "http://127.0.0.1:8080")
