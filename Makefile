@@ -47,7 +47,7 @@ bench: dev ## overhead against a direct call, as ratios
 	$(BIN)/python -m benchmarks.overhead
 
 lock: ## write the lock files anew (needs uv)
-	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o requirements.lock pyproject.toml --group build
+	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o requirements.lock pyproject.toml --group build --allow-unsafe
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -c requirements.lock -o requirements-dev.lock --group dev
 
 clean: ## remove what was made

@@ -47,7 +47,7 @@ class CallContext:
         return headers
 
 
-async def call_context(request: Request) -> CallContext:  # noqa: RUF029 - FastAPI runs what is not async in a thread
+async def call_context(request: Request) -> CallContext:
     """The identity that a request's headers carry; what is missing or malformed is made up, except the deadline.
 
     Raises `InvalidRequest` for a deadline that is not a whole number of milliseconds.

@@ -172,12 +172,14 @@ class EmbeddedEngine:
     async def score(self, prompt: Prompt, continuation: str) -> Sequence[float]:
         """Log-probability of each token of `continuation`, which is tokenised by itself and forced upon the model.
 
-        Raises `ContextExceeded`, and `InvalidRequest` for a text with characters that span several tokens: llama.cpp
-        reports none but the last of them.
+        Raises `ContextExceeded`, and `InvalidRequest` for a text with characters that span several tokens: llama.cpp does
+        not report those one by one.
         """
         forced = self._tokenizer.encode(continuation)
         if not forced:
             return []
+        if self._tokenizer.splits_characters(forced):
+            raise InvalidRequest("the embedded engine cannot score a text with characters that span several tokens")
         needed = self.count(prompt) + len(forced)
         if needed > self.context_length:
             raise ContextExceeded(needed=needed, context_length=self.context_length)
@@ -186,7 +188,7 @@ class EmbeddedEngine:
         async with self.generate(Generation(prompt, sampling, guide=guide, top_logprobs=1)) as running:
             found = [token.logprob async for delta in running for token in delta.logprobs]
         if len(found) != len(forced):
-            raise InvalidRequest("the embedded engine cannot score a text with characters that span several tokens")
+            raise EngineFailed("llama.cpp reported another number of tokens than it was given")
         return found
 
     async def check(self) -> None:

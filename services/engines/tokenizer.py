@@ -3,6 +3,7 @@
 Ids are computed here and not in the engine, so that a prompt is counted exactly before it is sent.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -53,6 +54,10 @@ class ChatTokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, to which nothing is added."""
         return self._vocabulary.encode(text, add_special_tokens=False).ids
+
+    def splits_characters(self, ids: Sequence[int]) -> bool:
+        """Whether a token holds only a part of a character."""
+        return any("\ufffd" in self._vocabulary.decode([token], skip_special_tokens=False) for token in ids)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of a rendered prompt."""

@@ -1,0 +1,107 @@
+"""`counterpoint up` and `solve` with real processes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from counterpoint.supervisor import free_port
+
+COMMAND = [sys.executable, "-m", "counterpoint"]
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()]
+
+
+def _gone(pids: list[int], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while any(_alive(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not any(_alive(pid) for pid in pids)
+
+
+def _alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text("utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.fixture
+def running() -> Generator[tuple[subprocess.Popen[str], str]]:
+    """A stack of scripted engines, and its address."""
+    command = [*COMMAND, "up", "--models", "scripted", "--port", str(free_port()), "--set", "LOG_LEVEL=error"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        match = re.fullmatch(r"ready (http://127\.0\.0\.1:\d+)\n", line)
+        assert match, line
+        yield process, match.group(1)
+        if process.poll() is None:
+            process.terminate()
+
+
+def test_it_solves_and_leaves_no_process_behind(running: tuple[subprocess.Popen[str], str]):
+    """A solve through the command line answers; SIGTERM ends all three services."""
+    process, url = running
+    solved = subprocess.run([*COMMAND, "solve", "Add 2 and 3.", "--url", url], capture_output=True, text=True, check=False)
+    assert solved.returncode == 0, solved.stderr
+    assert "answer" in solved.stdout
+    children = _children(process.pid)
+    assert len(children) == 3
+    process.terminate()
+    assert process.wait(20) == 0
+    assert _gone(children)
+
+
+def test_a_dead_service_is_started_again(running: tuple[subprocess.Popen[str], str]):
+    """After kill -9 of one service there are three again, and the fall is reported."""
+    process, _ = running
+    before = _children(process.pid)
+    os.kill(before[1], signal.SIGKILL)
+    assert _gone([before[1]])
+    end = time.monotonic() + 20
+    while len(set(_children(process.pid)) - {before[1]}) < 3 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert len(_children(process.pid)) == 3
+    process.terminate()
+    _, errors = process.communicate(timeout=20)
+    assert "ended with code -9; starting it again" in errors
+
+
+def test_killing_up_itself_leaves_nothing(running: tuple[subprocess.Popen[str], str]):
+    """Even kill -9 leaves no service behind."""
+    process, _ = running
+    children = _children(process.pid)
+    process.kill()
+    process.wait(10)
+    assert _gone(children)
+
+
+def test_solving_where_nothing_listens_exits_3():
+    """The message names the command that starts it."""
+    command = [*COMMAND, "solve", "x", "--url", f"http://127.0.0.1:{free_port()}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 3
+    assert "counterpoint up" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["up", "--models", "nonsense"], "smollm2"),
+        (["up", "--set", "ACTOR_SLOT=2"], "COUNTERPOINT_ACTOR_SLOTS"),
+        (["solve", "x", "--strategy", "nonsense"], "strategy"),
+    ],
+)
+def test_wrong_usage_is_explained_without_a_trace(arguments: list[str], said: str):
+    """Exit code 2 and a sentence."""
+    result = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr

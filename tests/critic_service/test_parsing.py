@@ -1,0 +1,106 @@
+"""Parsers parse or raise; they never guess."""
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from critic_service.parsing import UnparsableCritique, critique, parse_first, parse_labels, parse_published
+from critic_service.scoring import label_probabilities, probability
+from services.engines.protocol import TokenLogprobs
+
+PUBLISHED = """Step sentence: Tom has $5 + 3 = 8$ apples.
+
+Correctness of the step: Correct
+
+Explanation: The sum is right.
+Step sentence: He eats 2, so 8 - 2 = 5.
+correctness of the step: WRONG
+Explanation: 8 - 2 is 6,
+not 5.
+Correctness of the final answer: Wrong
+Explanation: It follows from the wrong step.
+"""
+
+
+def test_the_published_format_is_read():
+    """Fields in any case, blank lines between them, explanations over several lines."""
+    labels, words, final = parse_published(PUBLISHED, 2)
+    found = critique("explain", labels, words, final)
+    assert ([label.label for label in labels], found.first_error, found.verdict) == (
+        ["correct", "incorrect"],
+        2,
+        "incorrect",
+    )
+    assert words[1].text == "8 - 2 is 6,\nnot 5."
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from(["drop", "twice", "swap", "cut"]))
+def test_a_mutated_critique_is_never_correct(source: random.Random, mutation: str):
+    """With lines lost, doubled or exchanged, it raises or it still finds the error that stands in the text."""
+    lines = PUBLISHED.splitlines()
+    at, other = source.randrange(len(lines)), source.randrange(len(lines))
+    if mutation == "drop":
+        del lines[at]
+    elif mutation == "twice":
+        lines.insert(at, lines[at])
+    elif mutation == "swap":
+        lines[at], lines[other] = lines[other], lines[at]
+    else:
+        lines = lines[:at]
+    try:
+        labels, words, final = parse_published("\n".join(lines), 2)
+    except UnparsableCritique:
+        return
+    assert critique("explain", labels, words, final).verdict == "incorrect"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "correct",
+        "{}",
+        "[]",
+        '{"1":"correct"}',
+        '{"1":"correct","1":"correct","2":"correct"}',
+        '{"2":"correct","1":"correct"}',
+        '{"1":"maybe","2":"correct"}',
+        '{"1":"correct","2":"corr',
+        json.dumps({str(i): "correct" for i in range(1, 10_001)}),
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_is_not_a_label_for_each_step_is_unparsable(text: str):
+    """Nothing, noise, too little, too much, out of order, twice, cut off."""
+    with pytest.raises(UnparsableCritique):
+        parse_labels(text, 2)
+
+
+def test_words_belong_to_the_first_error():
+    """Without an error there is nothing to explain."""
+    assert parse_first('{"labels":{"1":"correct"},"explanation":"fine"}', 1)[1] == ()
+    _, words = parse_first('{"labels":{"1":"incorrect"},"explanation":"2 + 2 is 4"}', 1)
+    assert [(said.index, said.text) for said in words] == [(1, "2 + 2 is 4")]
+
+
+def test_probability_compares_the_two_words():
+    """Mass of tokens that begin one word against mass of those that begin the other."""
+    assert probability([("Cor", -0.1), (" In", -2.4), ("The", -0.5)], "Correct", "Incorrect") == pytest.approx(
+        0.909, abs=1e-3
+    )
+    assert probability([("The", -0.5)], "Correct", "Incorrect") is None
+
+
+def test_each_label_gets_the_probability_of_its_own_token():
+    """Labels are found where they stand in the generated JSON."""
+    pieces = ['{"', "1", '":"', "correct", '","', "2", '":"', "incorrect", '"}']
+    tops = {3: (("correct", -0.05), ("incorrect", -3.0)), 7: (("correct", -2.0), ("incorrect", -0.1))}
+    tokens = [TokenLogprobs(piece, -0.1, tops.get(i, ((piece, -0.1),))) for i, piece in enumerate(pieces)]
+    first, second = label_probabilities(tokens, "correct", "incorrect")
+    assert first is not None
+    assert second is not None
+    assert first > 0.9 > 0.2 > second

@@ -1,0 +1,33 @@
+"""Gates that no other tool keeps."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = [ROOT / name for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split("\n") if name]
+PYTHON = [path for path in FILES if path.suffix == ".py" and path.exists()]
+
+
+def test_no_file_is_longer_than_300_lines():
+    """A longer file holds two things."""
+    assert [str(path) for path in PYTHON if len(path.read_text("utf-8").splitlines()) > 300] == []
+
+
+@pytest.mark.parametrize("word", ["unittest" + r"\.mock", "create" + r"_task\(", r"asyncio\." + "gather"])
+def test_no_mocks_and_no_bare_tasks(word: str):
+    """Anyio task groups and real parts only."""
+    assert [str(path) for path in PYTHON if re.search(word, path.read_text("utf-8"))] == []
+
+
+def test_every_direct_dependency_is_locked_with_a_hash():
+    """What pyproject asks for stands in the lock."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    block = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")]
+    lock = (ROOT / "requirements.lock").read_text("utf-8").lower()
+    names = re.findall(r'^\s+"([A-Za-z0-9_.-]+)', block, re.MULTILINE)
+    assert [name for name in names if f"\n{name.lower()}" not in f"\n{lock}"] == []
+    assert "--hash=sha256:" in lock
+    assert "\ntorch" not in lock

@@ -1,0 +1,188 @@
+"""`POST /solve` through three real servers on scripted engines."""
+
+import json
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from stack import Stack, stack
+
+from services.engines.scripted import ScriptedOptions
+from services.testing import wait_until
+
+pytestmark = pytest.mark.anyio
+
+STRATEGIES: list[Any] = [
+    "single",
+    "refine",
+    {"name": "refine", "mode": "rewind", "gate_depth": "labels"},
+    {"name": "refine", "gate": False, "rounds": 1, "explain": "all"},
+    {"name": "best_of_n", "n": 4, "select": "critic"},
+    {"name": "best_of_n", "n": 4, "select": "majority"},
+    {"name": "best_of_n", "n": 4, "select": "weighted", "depth": "verdict"},
+    {"name": "best_of_n", "n": 3, "inner": "refine"},
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+async def test_every_strategy_answers_and_its_usage_is_what_the_engines_counted(strategy: Any):
+    """The account in the response equals the engines' own totals, and the budget's charges."""
+    async with stack() as running:
+        result = await running.solve(strategy=strategy, sampling={"seed": 4}, trace="full")
+        used = result["usage"]
+        reported = tuple(used[role]["prompt_tokens"] + used[role]["completion_tokens"] for role in ("actor", "critic"))
+        assert reported == running.engine_tokens()
+        assert result["budget"]["spent"]["tokens"] == used["total_tokens"] == sum(reported)
+        assert result["stop_reason"] in {"accepted", "agreed", "completed", "rounds"}
+        assert [c["id"] for c in result["candidates"] if c["selected"]]
+        assert result["degraded"] == []
+
+
+async def test_the_same_seed_gives_the_same_answer():
+    """Two solves of one seed write the same candidates."""
+    async with stack() as running:
+        ask = {"strategy": {"name": "best_of_n", "n": 4}, "sampling": {"seed": 11}}
+        first, second = await running.solve(**ask), await running.solve(**ask)
+        assert first["candidates"] == second["candidates"]
+
+
+async def _events(running: Stack, **body: Any) -> list[dict[str, Any]]:
+    body = {"problem": "Add 1 and 2.", "stream": True, **body}
+    async with running.client.stream("POST", "/solve", json=body) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        return [json.loads(line[6:]) async for line in response.aiter_lines() if line.startswith("data: ")]
+
+
+async def test_a_stream_tells_the_dialogue_in_order_and_ends_with_the_response():
+    """Events are numbered from 1, begin with solve.started and end with solve.finished."""
+    async with stack() as running:
+        events = await _events(running, strategy="refine")
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert (events[0]["type"], events[-1]["type"]) == ("solve.started", "solve.finished")
+        kinds = {event["type"] for event in events}
+        assert {"candidate.started", "step.written", "candidate.finished", "candidate.judged"} <= kinds
+        assert events[-1]["spent"]["total_tokens"] == events[-1]["usage"]["total_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "reason"), [("refine", "rounds"), ({"name": "best_of_n", "n": 3}, "completed")], ids=str
+)
+async def test_a_dead_critic_degrades_and_does_not_fail(strategy: Any, reason: str):
+    """`refine` returns the draft, `best_of_n` votes by majority."""
+    async with stack(without="critic") as running:
+        result = await running.solve(strategy=strategy)
+        assert [entry["code"] for entry in result["degraded"]] == ["critic_unavailable"]
+        assert result["stop_reason"] in {reason, "agreed"}
+        assert result["usage"]["critic"]["calls"] == 0
+
+
+async def test_a_dead_actor_is_not_ready():
+    """Nothing can be solved without an actor: 503 with Retry-After."""
+    async with stack(without="actor") as running:
+        response = await running.client.post("/solve", json={"problem": "Add 1 and 2."})
+        assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+        assert response.headers["retry-after"] == "1"
+
+
+async def test_an_actor_that_always_fails_is_a_502():
+    """Every try answered with an error: actor_failed."""
+    async with stack(ScriptedOptions(failure_rate=1.0)) as running:
+        response = await running.client.post("/solve", json={"problem": "Add 1 and 2."})
+        assert (response.status_code, response.json()["code"]) == (502, "actor_failed")
+
+
+async def test_a_critic_of_garbage_is_unsure_and_never_accepts():
+    """Unparsable critiques are degraded, the solve goes on."""
+    async with stack(critic=ScriptedOptions(garbage_rate=1.0)) as running:
+        result = await running.solve(strategy="refine", trace="full")
+        assert "critique_unparsable" in {entry["code"] for entry in result["degraded"]}
+        assert {candidate["verdict"] for candidate in result["candidates"]} == {"unsure"}
+        assert result["stop_reason"] == "rounds"
+
+
+async def test_a_budget_too_small_for_a_draft_says_what_is_needed():
+    """422 with the tokens that would have been enough."""
+    async with stack() as running:
+        ask = {"problem": "Add 1 and 2.", "strategy": "single", "budget": {"max_tokens": 3}}
+        response = await running.client.post("/solve", json=ask)
+        problem = response.json()
+        assert (response.status_code, problem["code"]) == (422, "budget_too_small")
+        enough = {**ask, "budget": {"max_tokens": problem["needed"]}}
+        assert (await running.client.post("/solve", json=enough)).status_code == 200
+
+
+async def test_a_deadline_without_any_answer_is_a_504():
+    """Time ran out in the first draft."""
+    async with stack(ScriptedOptions(first_token_seconds=30)) as running:
+        response = await running.client.post("/solve", json={"problem": "Add 1.", "budget": {"max_seconds": 0.4}})
+        assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
+        await wait_until(lambda: running.actor.in_flight == 0)
+
+
+async def test_a_deadline_with_a_draft_is_an_answer():
+    """The incumbent is returned when the critic takes too long."""
+    async with stack(critic=ScriptedOptions(first_token_seconds=30)) as running:
+        result = await running.solve(strategy="refine", budget={"max_seconds": 1})
+        assert result["stop_reason"] == "deadline"
+        assert result["answer"]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_hanging_up_empties_the_engine(*, streamed: bool):
+    """A client that leaves a streamed or a plain solve leaves nothing running behind two hops."""
+    async with stack(ScriptedOptions(first_token_seconds=30)) as running:
+        async with anyio.create_task_group() as group:
+            body = {"problem": "Add 1 and 2.", "strategy": {"name": "best_of_n", "n": 3}, "stream": streamed}
+            group.start_soon(_ask_and_wait, running.client, body)
+            await wait_until(lambda: running.actor.in_flight > 0)
+            group.cancel_scope.cancel()
+        assert await wait_until(lambda: running.actor.in_flight == 0) < 1
+
+
+async def _ask_and_wait(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    async with client.stream("POST", "/solve", json=body) as response:
+        async for _ in response.aiter_bytes():
+            pass
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"problem": ""}, "problem"),
+    ({"problem": "  "}, "problem"),
+    ({"problem": "a\x00b"}, "problem"),
+    ({"problem": "x" * 70_000}, "problem"),
+    ({}, "body"),
+    ({"problem": "x", "messages": [{"role": "user", "content": "x"}]}, "body"),
+    ({"problem": "x", "strategy": "nonsense"}, "strategy"),
+    ({"problem": "x", "strategy": {"name": "refine", "mode": "auto"}}, "mode"),
+    ({"problem": "x", "strategy": {"name": "refine", "pipeline": True}}, "pipeline"),
+    ({"problem": "x", "strategy": {"name": "refine", "abort_on_error": True}}, "abort_on_error"),
+    ({"problem": "x", "strategy": {"name": "best_of_n", "n": 65}}, "n"),
+    ({"problem": "x", "colour": "red"}, "colour"),
+    ({"problem": "x", "budget": {"max_tokens": -1}}, "max_tokens"),
+    ({"problem": "x", "budget": {"max_seconds": 1e9}}, "max_seconds"),
+    ({"problem": "x", "budget": {"max_cost": 1}}, "max_cost"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), BAD, ids=str)
+async def test_bad_input_names_its_field(body: dict[str, Any], field: str):
+    """A 422 problem object with the place of the mistake."""
+    async with stack() as running:
+        response = await running.client.post("/solve", json=body)
+        assert response.status_code == 422
+        assert response.headers["content-type"] == "application/problem+json"
+        assert field in {str(part) for entry in response.json()["errors"] for part in entry["loc"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b"\xff\xfe", 422), (b"{", 422), (b'{"problem":"x","sampling":{"temperature":NaN}}', 422), (b" " * 1_100_000, 413)],
+    ids=["utf8", "json", "nan", "large"],
+)
+async def test_bodies_that_are_not_json_are_problems(content: bytes, status: int):
+    """Whatever arrives, a problem object leaves."""
+    async with stack() as running:
+        response = await running.client.post("/solve", content=content, headers={"content-type": "application/json"})
+        assert response.status_code == status
+        assert response.json()["code"] in {"invalid_request", "request_too_large"}
