@@ -1,7 +1,7 @@
 """Splitting a solution into steps, while it is written and afterwards, with the same result.
 
-A line that begins with `Step 3` (or `**Step 3`, `3.`-less) opens a step, which goes on until the next such line. Without such a
-line every line that is not blank is a step, as in the published data (arXiv 2411.16579). The line that states the answer is
+A line that begins with `Step 3` (or `**Step 3`) opens a step, which goes on until the next such line. Without such a line
+every line that is not blank is a step, as in the published data (arXiv 2411.16579). The line that states the answer is
 a step of its own.
 """
 

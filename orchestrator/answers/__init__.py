@@ -30,7 +30,7 @@ def normalise(answer: str) -> str:
 
 
 def number(answer: str) -> Fraction | None:
-    """The number that an answer is: a decimal with thousands commas, `a/b`, `\\frac{a}{b}`, with `%` a hundredth."""
+    r"""The number that an answer is: a decimal with thousands commas, `a/b`, `\frac{a}{b}`, with `%` a hundredth."""
     text = normalise(answer).removesuffix("\\%").removesuffix("%")
     scale = 100 if text != normalise(answer) else 1
     fraction = _FRACTION.fullmatch(text)

@@ -1,5 +1,7 @@
 """Steps and answers of solutions."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def test_splitting_while_writing_is_splitting_at_once(text: str, cuts: list[int]
     writer = StepWriter()
     told: list[WrittenStep] = []
     places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         told += writer.feed(text[start:end])
     assert tuple(told + writer.close()) == steps_of(text)
 
