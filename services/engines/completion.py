@@ -70,10 +70,17 @@ def guided(guide: Guide | None) -> dict[str, object]:
     if guide.kind == "choice" and not isinstance(guide.value, str):
         return {"grammar": choice_grammar(guide.value)}
     if guide.kind == "json" and isinstance(guide.value, str):
-        return {"json_schema": json.loads(guide.value)}
+        return {"json_schema": _schema(guide.value)}
     if guide.kind == "grammar" and isinstance(guide.value, str):
         return {"grammar": guide.value}
     raise InvalidRequest(f"the embedded engine has no guide of kind {guide.kind!r}")
+
+
+def _schema(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"the schema is not JSON: {error}") from error
 
 
 def choice_grammar(choices: Sequence[str]) -> str:

@@ -1,9 +1,12 @@
 """Opens the engine that a role's settings name: the one place that knows every concrete engine."""
 
+from pathlib import Path
+
 from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import ModelError, model_path
 from services.engines.protocol import Engine
 from services.engines.scripted import ScriptedEngine, ScriptedOptions
+from services.engines.scripts import Plausible
 from services.settings import RoleSettings, SettingsError
 
 
@@ -15,7 +18,7 @@ async def open_engine(settings: RoleSettings) -> Engine:
         return await EmbeddedEngine.load(
             EmbeddedOptions(
                 model_path=model_path(settings.model),
-                tokenizer_path=model_path(settings.tokenizer) if settings.tokenizer else None,
+                tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else None,
                 context_length=settings.context_length,
                 slots=settings.slots,
                 threads=settings.threads,
@@ -28,6 +31,7 @@ async def open_engine(settings: RoleSettings) -> Engine:
 def scripted_options(settings: RoleSettings) -> ScriptedOptions:
     """The scripted engine's knobs out of the settings."""
     return ScriptedOptions(
+        script=Plausible(error_rate=settings.scripted_error_rate),
         first_token_seconds=settings.scripted_first_token_seconds,
         token_seconds=settings.scripted_token_seconds,
         failure_rate=settings.scripted_failure_rate,

@@ -1,4 +1,4 @@
-"""What the engines' tests share: one event loop and one loaded model for all of them."""
+"""What the engines' tests share: one loaded model for all of them."""
 
 from collections.abc import AsyncIterator
 
@@ -7,12 +7,6 @@ import pytest
 from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import SMOLLM2, model_path
 from services.engines.tokenizer import ChatTokenizer, load_tokenizer
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """The event loop that the services run on."""
-    return "asyncio"
 
 
 @pytest.fixture(scope="session")

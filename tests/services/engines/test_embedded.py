@@ -1,64 +1,24 @@
-"""The embedded engine on a real model: exact counts, guides, scores, and slots that come free."""
+"""The embedded engine on a real model: exact counts, guides and scores."""
 
 import json
 import math
-import statistics
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from time import perf_counter
 
 import anyio
 import jsonschema
 import pytest
 
-from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
-from services.contracts.usage import Usage
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
-from services.engines.models import SMOLLM2, model_path
-from services.engines.protocol import Delta, Generation, Guide, Prompt
-from services.errors import ContextExceeded, EngineFailed, InvalidRequest
-from services.testing import wait_until
+from services.engines.embedded import EmbeddedEngine
+from services.engines.protocol import Generation, Guide
+from services.engines.testing import asking, said
+from services.errors import ContextExceeded, InvalidRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
-
-Record = Callable[[str, object], None]
-
-ABORT_SECONDS = 1.0
-"""Generous: an abort takes two batches, about 0.1 s, on a machine that does nothing else."""
-
-
-def asking(text: str, prefix: str = "") -> Prompt:
-    """One user turn."""
-    return Prompt((Message(role="user", content=text),), prefix)
 
 
 def sampling(**fields: object) -> Sampling:
     """Short, seeded."""
     return Sampling.model_validate({"seed": 7, "max_tokens": 12, **fields})
-
-
-async def said(engine: EmbeddedEngine, call: Generation) -> tuple[list[str], Usage, list[Delta]]:
-    """The text of every sample, the usage, and the deltas."""
-    texts, deltas = [""] * call.n, list[Delta]()
-    async with engine.generate(call) as running:
-        async for delta in running:
-            texts[delta.index] += delta.text
-            deltas.append(delta)
-    return texts, running.usage, deltas
-
-
-async def begun(engine: EmbeddedEngine) -> float:
-    """When another call had both slots and was being computed, on the performance counter."""
-    async with engine.generate(Generation(asking("Hi"), sampling(max_tokens=1), n=2)) as running:
-        await wait_until(lambda: running.usage.prompt_tokens > 0)
-        return perf_counter()
-
-
-def report(record_property: Record, name: str, seconds: Sequence[float]) -> None:
-    """Keep the measurement with the test's result."""
-    record_property(name, round(statistics.median(seconds), 4))
-    print(f"{name}: median {statistics.median(seconds):.3f}, max {max(seconds):.3f}")  # noqa: T201 - a measurement
 
 
 async def test_samples_add_up(embedded: EmbeddedEngine) -> None:
@@ -210,96 +170,3 @@ async def test_a_repeated_prompt_is_cached(embedded: EmbeddedEngine) -> None:
     await said(embedded, call)
     _, usage, _ = await said(embedded, call)
     assert usage.cached_tokens == usage.prompt_tokens - 1
-
-
-async def test_leaving_while_the_prompt_is_computed_frees_the_slots(
-    embedded: EmbeddedEngine, record_property: Record
-) -> None:
-    """Both slots are taken by long prompts; soon after those are left, another call is computed."""
-    seconds: list[float] = []
-    for attempt in range(7):
-        call = Generation(asking(f"{attempt} " + "word " * 400), sampling(max_tokens=50), n=2)
-        async with embedded.generate(call) as running:
-            await wait_until(lambda running=running: running.usage.prompt_tokens > 0)
-            start = perf_counter()
-        seconds.append(await begun(embedded) - start)
-        assert running.usage.completion_tokens == 0
-    report(record_property, "abort_in_prefill_seconds", seconds)
-    assert statistics.median(seconds) < ABORT_SECONDS
-
-
-async def test_leaving_while_it_writes_frees_the_slots(embedded: EmbeddedEngine, record_property: Record) -> None:
-    """Two samples are left in the middle; usage is what had been delivered, and the next call is soon computed."""
-    seconds: list[float] = []
-    for seed in range(7):
-        call = Generation(asking("Tell a long story."), sampling(seed=seed, max_tokens=400), n=2)
-        async with embedded.generate(call) as running:
-            delivered = 0
-            async for delta in running:
-                delivered += delta.tokens
-                if delivered >= 8:
-                    break
-            start = perf_counter()
-        seconds.append(await begun(embedded) - start)
-        assert 8 <= running.usage.completion_tokens <= 12
-    report(record_property, "abort_in_writing_seconds", seconds)
-    assert statistics.median(seconds) < ABORT_SECONDS
-
-
-async def test_waiting_for_a_slot_can_be_cancelled(embedded: EmbeddedEngine) -> None:
-    """A call that waits costs nothing when it is cancelled, and those before and after it are served."""
-    outcomes: list[str] = []
-
-    async def call(name: str, seconds: float | None) -> None:
-        with anyio.move_on_after(seconds) as scope:
-            await said(embedded, Generation(asking(name), sampling(max_tokens=20), n=2))
-        outcomes.append(f"{name} {'cancelled' if scope.cancelled_caught else 'served'}")
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(call, "first", None)
-        await anyio.wait_all_tasks_blocked()
-        group.start_soon(call, "second", 0.01)
-        group.start_soon(call, "third", None)
-    assert outcomes == ["second cancelled", "first served", "third served"]
-    assert embedded.in_flight == 0
-
-
-async def test_the_event_loop_stays_free(embedded: EmbeddedEngine) -> None:
-    """While prompts are computed and tokens written, a task that wakes every few milliseconds is never late by much."""
-    late: list[float] = []
-
-    async def tick() -> None:
-        while True:
-            start = perf_counter()
-            await anyio.sleep(0.005)
-            late.append(perf_counter() - start - 0.005)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(tick)
-        await said(embedded, Generation(asking("Tell a story of some length."), sampling(max_tokens=16), n=2))
-        group.cancel_scope.cancel()
-    assert len(late) > 20
-    assert statistics.quantiles(late, n=20)[-1] < 0.1
-
-
-async def test_nothing_listens(embedded: EmbeddedEngine) -> None:
-    """The process has no listening socket of the engine's: no TCP port, and no Unix socket that anyone could reach."""
-    assert embedded.in_flight == 0
-    own = {link.readlink().name for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
-    listening = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()]
-    assert not [row for row in listening if row[3] == "0A" and f"socket:[{row[9]}]" in own]
-    unix = [row.split() for row in Path("/proc/net/unix").read_text().splitlines()]
-    paths = [row[7] for row in unix if len(row) > 7 and f"socket:[{row[6]}]" in own]
-    assert not [path for path in paths if Path(path).exists()]
-
-
-async def test_a_closed_engine_fails(embedded: EmbeddedEngine) -> None:
-    """After closing, checks and calls say so; closing one engine leaves another alone."""
-    other = await EmbeddedEngine.load(EmbeddedOptions(model_path(SMOLLM2), context_length=256, slots=1))
-    await other.check()
-    await other.close()
-    with pytest.raises(EngineFailed):
-        await other.check()
-    with pytest.raises(EngineFailed):
-        await said(other, Generation(asking("Hi"), sampling()))
-    await embedded.check()

@@ -10,8 +10,9 @@ from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
 from services.engines import scripts
-from services.engines.protocol import Delta, Engine, Generation, Guide, Prompt
+from services.engines.protocol import Generation, Guide, Prompt
 from services.engines.scripted import ScriptedEngine, ScriptedOptions, tokens
+from services.engines.testing import asking, said
 from services.errors import ContextExceeded, EngineFailed
 
 pytestmark = pytest.mark.anyio
@@ -19,24 +20,9 @@ pytestmark = pytest.mark.anyio
 CRITIQUE = "Judge it.\nCorrectness of the step: Correct|Wrong\n<solution x>\n{}\n</solution x>"
 
 
-def asking(text: str, prefix: str = "") -> Prompt:
-    """One user turn."""
-    return Prompt((Message(role="user", content=text),), prefix)
-
-
 def generation(text: str = "What is 3 + 4 * 5?\n\nSolve it.", n: int = 1, **sampling: object) -> Generation:
     """A call with a seed."""
     return Generation(asking(text), Sampling.model_validate({"seed": 7, **sampling}), n)
-
-
-async def said(engine: Engine, call: Generation) -> tuple[list[str], Usage, list[Delta]]:
-    """The text of every sample, the usage, and the deltas."""
-    texts, deltas = [""] * call.n, list[Delta]()
-    async with engine.generate(call) as running:
-        async for delta in running:
-            texts[delta.index] += delta.text
-            deltas.append(delta)
-    return texts, running.usage, deltas
 
 
 def always(text: str, **options: object) -> ScriptedEngine:
@@ -183,5 +169,5 @@ async def test_a_repeated_beginning_is_cached() -> None:
     engine = always("ok")
     first = asking("a long problem")
     longer = Prompt((*first.messages, Message(role="assistant", content="b"), Message(role="user", content="c")))
-    usages = [(await said(engine, Generation(p, Sampling())))[1] for p in (first, longer, longer)]
+    usages = [(await said(engine, Generation(p, Sampling()))).usage for p in (first, longer, longer)]
     assert [usage.cached_tokens for usage in usages] == [0, engine.count(first), engine.count(longer)]

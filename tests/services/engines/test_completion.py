@@ -1,0 +1,45 @@
+"""The language of llama.cpp's endpoint. Unit tests: what it refuses is cheaper to see here than through a model."""
+
+import pytest
+
+from services.contracts.sampling import Sampling
+from services.engines import completion
+from services.engines.protocol import Generation, Guide
+from services.engines.testing import asking
+from services.errors import EngineFailed, InvalidRequest
+
+
+def test_sampling_is_plain() -> None:
+    """Only temperature and top_p shape the distribution, and completions end with the context."""
+    generation = Generation(asking("x"), Sampling(temperature=0.3, top_p=0.9, max_tokens=100, stop=("a",)))
+    fields = completion.request(generation, [1, 2], room=8).fields
+    assert fields["samplers"] == ["temperature", "top_p"]
+    assert (fields["temperature"], fields["top_p"], fields["n_predict"], fields["stop"]) == (0.3, 0.9, 8, ["a"])
+
+
+def test_samples_have_seeds_of_their_own() -> None:
+    """Sample k has the same seed however samples are grouped; neighbouring seeds share none."""
+    one, two = (completion.request(Generation(asking("x"), Sampling(seed=seed)), [1], room=8) for seed in (1, 2))
+    assert one.samples(range(2, 4))["seed"] == one.seed + 2
+    assert one.samples(range(2, 4))["n"] == 2
+    assert abs(one.seed - two.seed) > 64
+    assert completion.base_seed(Sampling()) != completion.base_seed(Sampling())
+
+
+def test_choices_are_quoted() -> None:
+    """Quotes, backslashes and line ends in a choice stay text."""
+    assert completion.choice_grammar(['a"b', "c\\d\n"]) == r'root ::= "a\"b" | "c\\d\n"'
+
+
+@pytest.mark.parametrize("guide", [Guide("regex", "a+"), Guide("choice", "a"), Guide("json", ("{}",)), Guide("json", "{")])
+def test_a_guide_that_is_not_understood_is_refused(guide: Guide) -> None:
+    """An unknown kind, a value of the wrong shape, or a schema that is not JSON."""
+    with pytest.raises(InvalidRequest):
+        completion.guided(guide)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(400, InvalidRequest), (500, EngineFailed)])
+def test_errors_are_attributed(code: int, kind: type[Exception]) -> None:
+    """What llama.cpp calls a bad request is the caller's, the rest is the engine's."""
+    assert isinstance(completion.failure({"error": {"code": code, "message": "no"}}), kind)
+    assert completion.failure({"choices": []}) is None

@@ -1,0 +1,81 @@
+"""Model files: found by name or path, read without their weights, and refused with a reason."""
+
+from pathlib import Path
+
+import pytest
+from gguf import GGUFWriter
+from numpy import zeros
+
+from services.engines.gguf_file import read_gguf
+from services.engines.models import SMOLLM2, ModelError, model_path
+from services.engines.tokenizer import load_tokenizer
+
+
+def written(path: Path, pre: str, template: str | None = "{{ messages[0]['content'] }}") -> Path:
+    """A tiny file with a vocabulary of letters and two control tokens."""
+    writer = GGUFWriter(str(path), "llama")
+    writer.add_context_length(64)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(["<s>", "a", "b", "ab", "<tool>"])
+    writer.add_token_types([3, 1, 1, 1, 4])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(0)
+    if template:
+        writer.add_chat_template(template)
+    writer.add_tensor("weights", zeros((3, 4), dtype="float32"))
+    writer.add_tensor("bias", zeros(5, dtype="float32"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_the_bundled_model_is_found_by_name() -> None:
+    """`smollm2` is a file, and it says what it is."""
+    file = read_gguf(model_path(SMOLLM2))
+    assert file.parameters == 134_515_008
+    assert file.text("tokenizer.ggml.pre") == "smollm"
+    assert file.number("llama.context_length") == 8192
+
+
+def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Any file can be a model; what is not there is refused with the choices."""
+    path = written(tmp_path / "tiny.gguf", "gpt-2")
+    assert model_path(str(path)) == path
+    with pytest.raises(ModelError, match="smollm2"):
+        model_path(str(tmp_path / "other.gguf"))
+
+
+def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
+    """Metadata of every kind and the number of parameters survive; a missing key is empty."""
+    file = read_gguf(written(tmp_path / "tiny.gguf", "gpt-2"))
+    assert file.parameters == 17
+    assert file.texts("tokenizer.ggml.tokens") == ["<s>", "a", "b", "ab", "<tool>"]
+    assert file.numbers("tokenizer.ggml.token_type") == [3, 1, 1, 1, 4]
+    assert file.number("llama.context_length") == 64
+    assert (file.text("none"), file.number("none"), file.texts("none"), file.numbers("none")) == (None, None, [], [])
+
+
+def test_its_tokenizer_works(tmp_path: Path) -> None:
+    """Merges apply, control and user-defined tokens are matched whole and reported."""
+    tokenizer = load_tokenizer(written(tmp_path / "tiny.gguf", "gpt-2"))
+    assert tokenizer.encode("abb<s>a<tool>") == [3, 2, 0, 1, 4]
+    assert tokenizer.special_tokens == ("<s>", "<tool>")
+
+
+@pytest.mark.parametrize(("pre", "template"), [("unheard-of", "x"), ("gpt-2", None)])
+def test_a_tokenizer_that_is_not_understood_is_refused(tmp_path: Path, pre: str, template: str | None) -> None:
+    """An unknown pre-tokenizer asks for a tokenizer directory; a model without a chat template cannot be asked."""
+    with pytest.raises(ModelError, match="tokenizer"):
+        load_tokenizer(written(tmp_path / "tiny.gguf", pre, template))
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model at all", b"GGUF\x09\x00\x00\x00" + bytes(16)])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Empty, cut, foreign, or of a version that is not known."""
+    path = tmp_path / "model.gguf"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.gguf"):
+        read_gguf(path)

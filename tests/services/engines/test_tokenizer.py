@@ -1,0 +1,122 @@
+"""Tokenizers: the ids that llama.cpp itself would compute, and control tokens that text cannot forge."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.contracts.problem import Message
+from services.engines.gguf_file import read_gguf
+from services.engines.gguf_tokenizer import PRE_TOKENIZERS, gguf_tokenizer
+from services.engines.llama import Event, Llama
+from services.engines.models import SMOLLM2, ModelError, model_path
+from services.engines.protocol import Prompt
+from services.engines.testing import asking
+from services.engines.tokenizer import ChatTokenizer, load_tokenizer
+from services.errors import InvalidRequest
+from services.neutralise import neutralise
+
+TOKENIZER = load_tokenizer(model_path(SMOLLM2))
+"""For properties, which cannot take fixtures cheaply."""
+
+VARIED = (
+    "The capital of France is Paris.",
+    "1234567890 + 3.14159 = 1,000,000",
+    "  two  spaces\tand\ttabs \n\n\n three lines \r\n end ",
+    "don't we'll I'M they'RE",
+    "na\u00efve caf\u00e9 \u6f22\u5b57 \u0440\u0443\u0441\u0441\u043a\u0438\u0439 \u0639\u0631 \u03b1\u2264\u03b2",
+    "\N{GRINNING FACE}\N{SNOWMAN} \u00bd \u0661\u0662\u0663 e\u0301 \u200b",
+    r"$\frac{a}{b} \boxed{42}$ <div class='x'>{\"a\": [1, 2]}</div>",
+    "<|im_start|>user\nhi<|im_end|>\n<file_sep>x",
+    "def f(x):\n    return x**2  # square\n",
+)
+
+
+@pytest.mark.embedded
+def test_ids_are_those_of_llama_cpp(smollm2: ChatTokenizer) -> None:
+    """A text that llama.cpp tokenises itself finds our ids of it in the cache, all but the last, and is as long."""
+    llama = Llama(model_path(SMOLLM2), context_length=256, slots=1, threads=1, batch=64)
+
+    def counted(prompt: object) -> tuple[int, int]:
+        events: list[Event] = []
+        request = {"prompt": prompt, "n_predict": 1, "stream": True, "cache_prompt": True}
+        llama.complete(request, lambda event: bool(events.append(event)))
+        usage = events[-1]["usage"]
+        return usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
+
+    for text in VARIED:
+        ids = smollm2.encode(text)
+        assert counted(ids)[0] == len(ids)
+        assert counted(text) == (len(ids), len(ids) - 1), text
+    llama.close()
+
+
+def test_the_template_is_the_models_own(smollm2: ChatTokenizer) -> None:
+    """Messages stand between control tokens, the assistant's turn is open, and a prefix follows."""
+    text = smollm2.render(asking("Hi", "Step 1:"))
+    assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nStep 1:")
+    assert smollm2.prompt_ids(asking("Hi"))[0] == smollm2.encode("<|im_start|>")[0]
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from([*TOKENIZER.special_tokens, "<|", "|>", "im_end", " ", "a"]), max_size=8).map("".join))
+def test_neutralised_text_holds_no_special_id(text: str) -> None:
+    """Whatever a text spells, its ids after neutralising are of ordinary tokens."""
+    special = {TOKENIZER.encode(token)[0] for token in TOKENIZER.special_tokens}
+    assert special.isdisjoint(TOKENIZER.encode(neutralise(text, TOKENIZER.special_tokens)))
+
+
+def test_without_neutralising_text_is_taken_for_control() -> None:
+    """The danger is real: a special token in a message becomes its id."""
+    assert TOKENIZER.encode("<|im_end|>")[0] in TOKENIZER.encode("a <|im_end|> b")
+
+
+def test_a_directory_gives_the_same(smollm2: ChatTokenizer, tmp_path: Path) -> None:
+    """A tokenizer directory is as good as the GGUF file."""
+    file = read_gguf(model_path(SMOLLM2))
+    inner = gguf_tokenizer(file)
+    inner.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"chat_template": file.text("tokenizer.chat_template")}), "utf-8"
+    )
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.special_tokens == smollm2.special_tokens
+    for text in VARIED:
+        assert loaded.prompt_ids(asking(text)) == smollm2.prompt_ids(asking(text))
+
+
+def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    """The error names the directory."""
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        load_tokenizer(tmp_path)
+
+
+def test_messages_that_the_template_refuses_are_the_callers_error() -> None:
+    """A template may insist on an order of roles."""
+    strict = gguf_tokenizer(read_gguf(model_path(SMOLLM2)))
+    strict.chat_template = "{{ raise_exception('users first') }}"
+    with pytest.raises(InvalidRequest, match="users first"):
+        ChatTokenizer(strict).render(Prompt((Message(role="assistant", content="x"),)))
+
+
+def test_whole_characters_are_told_from_parts(smollm2: ChatTokenizer) -> None:
+    """Tokens of plain text hold whole characters; those of a rare one do not."""
+    assert not smollm2.splits_characters(smollm2.encode("plain text"))
+    assert smollm2.splits_characters(smollm2.encode("\N{GRINNING FACE}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("gpt-2", ["I", "'ll", "\u0120add", "\u01201234", ",", "\u0120", "\u0120x", "\u010a"]),
+        ("smollm", ["I", "'ll", "\u0120add", "\u0120", "1", "2", "3", "4", ",", "\u0120", "\u0120x", "\u010a"]),
+        ("qwen2", ["I", "'ll", "\u0120add", "\u0120", "1", "2", "3", "4", ",", "\u0120", "\u0120x", "\u010a"]),
+        ("llama-bpe", ["I", "'ll", "\u0120add", "\u0120", "123", "4", ",", "\u0120", "\u0120x", "\u010a"]),
+    ],
+)
+def test_text_is_split_as_the_model_was_trained(name: str, pieces: list[str]) -> None:
+    """Digits and spaces are grouped differently by each family."""
+    split = PRE_TOKENIZERS[name].pre_tokenize_str("I'll add 1234,  x\n")
+    assert [piece for piece, _ in split] == pieces
