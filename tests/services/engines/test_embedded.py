@@ -2,15 +2,20 @@
 
 import json
 import math
+from collections.abc import Mapping
 
 import anyio
 import jsonschema
 import pytest
 
 from services.contracts.sampling import Sampling
+from services.engines import completion
 from services.engines.embedded import EmbeddedEngine
+from services.engines.llama import Event, Llama
+from services.engines.models import SMOLLM2, model_path
 from services.engines.protocol import Generation, Guide
 from services.engines.testing import asking, said
+from services.engines.tokenizer import ChatTokenizer
 from services.errors import ContextExceeded, InvalidRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
@@ -19,6 +24,20 @@ pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 def sampling(**fields: object) -> Sampling:
     """Short, seeded."""
     return Sampling.model_validate({"seed": 7, "max_tokens": 12, **fields})
+
+
+def completed(request: Mapping[str, object]) -> list[Event]:
+    """What llama.cpp itself streams for a request."""
+    events: list[Event] = []
+
+    def keep(event: Event) -> bool:
+        events.append(event)
+        return False
+
+    llama = Llama(model_path(SMOLLM2), context_length=512, slots=2, threads=1, batch=4)
+    llama.complete(request, keep)
+    llama.close()
+    return events
 
 
 async def test_samples_add_up(embedded: EmbeddedEngine) -> None:
@@ -33,6 +52,29 @@ async def test_samples_add_up(embedded: EmbeddedEngine) -> None:
     assert all(count == 12 for index, count in enumerate(tokens) if finished[index] == "length")
     assert len(set(texts)) == 3
     assert embedded.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("guide", "fields"),
+    [
+        (None, {}),
+        (None, {"stop": [" the", "a"], "max_tokens": 30}),
+        (Guide("choice", ("\N{GRINNING FACE}\N{SNOWMAN}",)), {"max_tokens": 30}),
+    ],
+)
+async def test_counts_are_llamas_own(
+    embedded: EmbeddedEngine, smollm2: ChatTokenizer, guide: Guide | None, fields: dict[str, object]
+) -> None:
+    """Each sample's tokens, end of text and held-back ones included, are what llama.cpp reports for the same request."""
+    call = Generation(asking("Tell a story."), sampling(**fields), n=2, guide=guide)
+    _, usage, deltas = await said(embedded, call)
+    ids = smollm2.prompt_ids(call.prompt)
+    events = completed(completion.request(call, ids, embedded.context_length - len(ids)).samples(range(2)))
+    own = {completion.sample(event): event["usage"] for event in events if event.get("usage")}
+    assert usage.prompt_tokens == own[0]["prompt_tokens"]
+    for index in (0, 1):
+        counted = sum(delta.tokens for delta in deltas if delta.index == index)
+        assert counted == own[index]["completion_tokens"]
 
 
 async def test_a_sample_does_not_depend_on_its_company(embedded: EmbeddedEngine) -> None:

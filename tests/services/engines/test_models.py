@@ -12,13 +12,13 @@ from services.engines.tokenizer import load_tokenizer
 
 
 def written(path: Path, pre: str, template: str | None = "{{ messages[0]['content'] }}") -> Path:
-    """A tiny file with a vocabulary of letters and two control tokens."""
+    """A tiny file with a vocabulary of letters and three tokens that are matched whole."""
     writer = GGUFWriter(str(path), "llama")
     writer.add_context_length(64)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
-    writer.add_token_list(["<s>", "a", "b", "ab", "<tool>"])
-    writer.add_token_types([3, 1, 1, 1, 4])
+    writer.add_token_list(["<s>", "a", "b", "ab", "<tool>", "<turn>"])
+    writer.add_token_types([3, 1, 1, 1, 4, 3])
     writer.add_token_merges(["a b"])
     writer.add_bos_token_id(0)
     if template:
@@ -52,8 +52,8 @@ def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
     """Metadata of every kind and the number of parameters survive; a missing key is empty."""
     file = read_gguf(written(tmp_path / "tiny.gguf", "gpt-2"))
     assert file.parameters == 17
-    assert file.texts("tokenizer.ggml.tokens") == ["<s>", "a", "b", "ab", "<tool>"]
-    assert file.numbers("tokenizer.ggml.token_type") == [3, 1, 1, 1, 4]
+    assert file.texts("tokenizer.ggml.tokens") == ["<s>", "a", "b", "ab", "<tool>", "<turn>"]
+    assert file.numbers("tokenizer.ggml.token_type") == [3, 1, 1, 1, 4, 3]
     assert file.number("llama.context_length") == 64
     assert (file.text("none"), file.number("none"), file.texts("none"), file.numbers("none")) == (None, None, [], [])
 
@@ -61,8 +61,8 @@ def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
 def test_its_tokenizer_works(tmp_path: Path) -> None:
     """Merges apply, control and user-defined tokens are matched whole and reported."""
     tokenizer = load_tokenizer(written(tmp_path / "tiny.gguf", "gpt-2"))
-    assert tokenizer.encode("abb<s>a<tool>") == [3, 2, 0, 1, 4]
-    assert tokenizer.special_tokens == ("<s>", "<tool>")
+    assert tokenizer.encode("abb<s>a<tool><turn>") == [3, 2, 0, 1, 4, 5]
+    assert tokenizer.special_tokens == ("<s>", "<tool>", "<turn>")
 
 
 @pytest.mark.parametrize(("pre", "template"), [("unheard-of", "x"), ("gpt-2", None)])
