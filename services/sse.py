@@ -1,5 +1,6 @@
 """Server-sent events, both directions (WHATWG HTML, section 9.2)."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ from pydantic import BaseModel
 
 MEDIA_TYPE = "text/event-stream"
 PING = b": ping\n\n"
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +44,42 @@ async def decode(chunks: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent]
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    rest = b""
+    """Whole lines, ended by LF, CR or CRLF; a line ends at its CR, and an LF right after it is dropped."""
+    lines = _Lines()
     async for chunk in chunks:
-        buffer = rest + chunk
-        held = b"\r" if buffer.endswith(b"\r") else b""  # it may be the first half of CRLF
-        buffer = buffer.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, rest = buffer.split(b"\n")
-        rest += held
-        for line in lines:
-            yield line.decode("utf-8", errors="replace")
+        for line in lines.feed(chunk):
+            yield line
+
+
+class _Lines:
+    """Cuts bytes into lines, keeping what is not yet a whole one."""
+
+    def __init__(self) -> None:
+        self.rest = bytearray()
+        self.after_cr = False
+        self.first = True
+
+    def feed(self, chunk: bytes) -> list[str]:
+        """The lines that `chunk` completes."""
+        if not chunk:
+            return []
+        if self.after_cr:
+            chunk = chunk.removeprefix(b"\n")
+        self.after_cr = chunk.endswith(b"\r")
+        *whole, rest = _LINE_END.split(chunk)
+        if not whole:
+            self.rest += rest
+            return []
+        whole[0] = bytes(self.rest + whole[0])
+        self.rest = bytearray(rest)
+        return [self._text(line) for line in whole]
+
+    def _text(self, line: bytes) -> str:
+        text = line.decode("utf-8", errors="replace")
+        if self.first:
+            self.first = False
+            return text.removeprefix("\ufeff")
+        return text
 
 
 class _Block:

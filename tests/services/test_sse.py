@@ -1,0 +1,82 @@
+"""Server-sent events: what is encoded is decoded, however the bytes are cut; the rest is the standard's."""
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from services import sse
+from services.sse import ServerSentEvent
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz._", min_size=1, max_size=12)
+EVENTS = st.lists(st.tuples(NAMES, TEXTS, st.integers(0, 10**6)), max_size=6)
+
+
+async def _pieces(stream: bytes, cuts: Sequence[int]) -> AsyncIterator[bytes]:
+    for start, end in pairwise((0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream))):
+        yield stream[start:end]
+
+
+def read(stream: bytes, cuts: Sequence[int] = ()) -> list[ServerSentEvent]:
+    """The events of a byte stream that arrives in pieces."""
+
+    async def collect() -> list[ServerSentEvent]:
+        return [event async for event in sse.decode(_pieces(stream, cuts))]
+
+    return anyio.run(collect)
+
+
+@given(EVENTS, st.lists(st.integers(0, 2000), max_size=30))
+def test_round_trip(events: list[tuple[str, str, int]], cuts: list[int]) -> None:
+    """Every event comes back whole and in order, wherever the stream is cut; line breaks inside data become LF."""
+    stream = b"".join(sse.encode(name, data, event_id=str(number)) for name, data, number in events)
+    expected = [
+        ServerSentEvent(name, data.replace("\r\n", "\n").replace("\r", "\n"), str(number)) for name, data, number in events
+    ]
+    assert read(stream, cuts) == expected
+
+
+@given(EVENTS, st.sampled_from([b"\r", b"\r\n"]), st.lists(st.integers(0, 2000), max_size=30))
+def test_line_ends(events: list[tuple[str, str, int]], end: bytes, cuts: list[int]) -> None:
+    """CR and CRLF end lines as LF does, cut between the two or not, and a final CR is waited for by nobody."""
+    stream = b"".join(sse.encode(name, data) for name, data, _ in events)
+    assert read(stream.replace(b"\n", end), cuts) == read(stream)
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b": a comment\n\ndata: x\n\n", [ServerSentEvent("message", "x")]),
+        (b"data\n\n", [ServerSentEvent("message", "")]),
+        (b"data:  two spaces\n\n", [ServerSentEvent("message", " two spaces")]),
+        (b"data: a\ndata:b\nretry: 3\nunknown: y\n\n", [ServerSentEvent("message", "a\nb")]),
+        (b"event: empty\n\ndata: x\n\n", [ServerSentEvent("message", "x")]),
+        (b"id: 7\ndata: x\n\ndata: y\n\n", [ServerSentEvent("message", "x", "7"), ServerSentEvent("message", "y", "7")]),
+        (b"\xef\xbb\xbfdata: x\n\n", [ServerSentEvent("message", "x")]),
+        (b"data: x\n\ndata: cut off", [ServerSentEvent("message", "x")]),
+        (b"data: x\n\ndata: cut off\n", [ServerSentEvent("message", "x")]),
+        (b"data: x\r\n\ndata: y\r\r", [ServerSentEvent("message", "x"), ServerSentEvent("message", "y")]),
+        (b"", []),
+    ],
+)
+def test_the_standard(stream: bytes, expected: list[ServerSentEvent]) -> None:
+    """Comments, bare fields, repeated data, ids that last, byte order marks and unfinished events are read as specified."""
+    assert read(stream) == expected
+    assert read(stream, range(len(stream))) == expected
+
+
+def test_a_model_is_one_line() -> None:
+    """A model's JSON is one data line, so that clients that read line by line work."""
+
+    class Said(BaseModel):
+        text: str
+
+    stream = sse.encode_model("said", Said(text="a\nb\r\u2028c"), event_id="3")
+    assert stream.count(b"\n") == 4
+    [event] = read(stream)
+    assert (event.event, event.id, Said.model_validate_json(event.data).text) == ("said", "3", "a\nb\r\u2028c")
