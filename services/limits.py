@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.contracts.errors import Limit
 from services.errors import RequestTooLarge
-from services.problems import problem_response
+from services.problems import Refused, problem_response
 
 
 class BodyLimit:
@@ -34,7 +34,7 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.max_bytes:
-                raise self._error(None)
+                raise Refused(self._error(None))
             return message
 
         return counted

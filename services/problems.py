@@ -1,8 +1,8 @@
 """Every error leaves as `application/problem+json`, whoever raised it: our own tree, the framework's, or a defect."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from fastapi import FastAPI
@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.contracts.errors import FieldError, Limit, Problem
 from services.errors import (
@@ -31,6 +32,9 @@ from services.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 
+LONGEST_ECHO = 128
+"""Characters of a name or message about a request that are sent back, so that nobody's request comes back in full."""
+
 _BOUNDS = ("le", "lt", "ge", "gt", "max_length", "min_length", "limit")
 _BY_CODE: dict[str, type[CounterpointError]] = {
     kind.code: kind
@@ -51,10 +55,9 @@ _BY_CODE: dict[str, type[CounterpointError]] = {
     )
 }
 _BY_STATUS: dict[int, type[CounterpointError]] = {
+    400: InvalidRequest,
     404: NotFound,
     405: MethodNotAllowed,
-    413: RequestTooLarge,
-    400: InvalidRequest,
 }
 
 log = structlog.get_logger("problems")
@@ -74,20 +77,79 @@ def error_of(problem: Problem) -> CounterpointError:
     return kind(problem.detail, limit=problem.limit, retry_after=problem.retry_after, errors=problem.errors or ())
 
 
+def as_error(error: BaseException) -> CounterpointError:
+    """The error that a client may see: a typed one, alone or in a group; anything else is a defect and is logged."""
+    leaves = tuple(_leaves(error))
+    typed = [leaf for leaf in leaves if isinstance(leaf, CounterpointError)]
+    if len(typed) == len(leaves):
+        return typed[0]
+    log.error("unexpected_error", exc_info=error)
+    return InternalError("an unexpected error; its trace is in the service's log")
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
 def install(app: FastAPI) -> None:
     """Make an application answer every error with a problem object."""
     app.add_exception_handler(CounterpointError, _typed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Defects)
+
+
+class Refused(HTTPException):
+    """A typed error in the one form that the framework lets through while it reads a body."""
+
+    def __init__(self, error: CounterpointError) -> None:
+        super().__init__(error.status, error.detail)
+        self.error = error
+
+
+class Defects:
+    """ASGI middleware: an unexpected error is a 500; where a response has begun, the connection is broken instead."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        begun = scope["type"] != "http"
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except Exception as error:
+            if begun:
+                raise
+            await problem_response(as_error(error).problem())(scope, receive, send)
 
 
 def invalid(errors: Sequence[Any]) -> InvalidRequest:
-    """The error for what pydantic found wrong; what was sent is never repeated."""
-    fields = tuple(FieldError(loc=tuple(entry["loc"]), msg=str(entry["msg"]), type=str(entry["type"])) for entry in errors)
+    """The error for what pydantic found wrong; what was sent is not repeated, but for the names of fields."""
+    fields = tuple(_field(entry) for entry in errors)
     first = fields[0]
     where = ".".join(str(part) for part in first.loc)
-    return InvalidRequest(f"{where}: {first.msg}", limit=_limit(errors[0], where), errors=fields)
+    return InvalidRequest(f"{where}: {first.msg}", limit=_limit(errors[0], where.removeprefix("body.")), errors=fields)
+
+
+def _field(entry: dict[str, Any]) -> FieldError:
+    loc = tuple(part if isinstance(part, int) else _echo(part) for part in entry["loc"])
+    return FieldError(loc=loc, msg=_echo(entry["msg"]), type=entry["type"])
+
+
+def _echo(text: str) -> str:
+    """Text that a client may have written, cut, and without what UTF-8 cannot hold."""
+    return text[:LONGEST_ECHO].encode("utf-8", "replace").decode()
 
 
 def _limit(entry: dict[str, Any], name: str) -> Limit | None:
@@ -108,15 +170,16 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 
 async def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    response = problem_response(_of_framework(error).problem())
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _of_framework(error: HTTPException) -> CounterpointError:
+    if isinstance(error, Refused):
+        return error.error
     kind = _BY_STATUS.get(error.status_code, InternalError)
-    if kind is InvalidRequest:
-        message = "the body is not JSON in UTF-8"
-        found = InvalidRequest(message, errors=[FieldError(loc=("body",), msg=message, type="json_invalid")])
-    else:
-        found = kind(str(error.detail))
-    return problem_response(found.problem())
-
-
-async def _unexpected(_request: Request, error: Exception) -> Response:
-    log.error("unexpected_error", exc_info=error)
-    return problem_response(InternalError("an unexpected error; its trace is in the service's log").problem())
+    if kind is not InvalidRequest:
+        return kind(str(error.detail))
+    message = "the body is not JSON in UTF-8"
+    return InvalidRequest(message, errors=[FieldError(loc=("body",), msg=message, type="json_invalid")])

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import anyio
-import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -16,17 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from services import sse
 from services.contracts.errors import Problem
-from services.errors import CounterpointError, InternalError
-from services.problems import problem_response
+from services.errors import CounterpointError
+from services.problems import as_error, problem_response
 
 PING_SECONDS = 10.0
 """A comment line this often when nothing happens, so that proxies keep the connection."""
 
 BUFFER_EVENTS = 64
 """Events that may wait for a slow reader before the producer does."""
-
-log = structlog.get_logger("streaming")
-
 
 Emit = Callable[[BaseModel], Awaitable[None]]
 Produce = Callable[[Emit], Awaitable[None]]
@@ -128,16 +124,6 @@ class EventStreamResponse(_Hangup):
     @staticmethod
     async def _send(send: Send, chunk: bytes) -> None:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-
-def as_error(error: BaseException) -> CounterpointError:
-    """The error that a client may see: a typed one, alone or in a group; anything else is a defect and is logged."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        error = error.exceptions[0]  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    if isinstance(error, CounterpointError):
-        return error
-    log.error("unexpected_error", exc_info=error)
-    return InternalError("an unexpected error; its trace is in the service's log")
 
 
 def _encode(item: BaseModel | CounterpointError) -> bytes:
