@@ -52,7 +52,7 @@ class _Running:
     def __init__(self, prompt_tokens: int, samples: int) -> None:
         self.left = False
         self._prompt_tokens = prompt_tokens
-        self._unread = samples
+        self._samples = self._unread = samples
         self._meter = Meter()
         self._generated: dict[int, int] = {}
         self._send, self._receive = anyio.create_memory_object_stream[Delta | CounterpointError](float("inf"))
@@ -61,6 +61,11 @@ class _Running:
     def usage(self) -> Usage:
         """The account so far."""
         return self._meter.usage
+
+    @property
+    def finished(self) -> bool:
+        """Whether every sample came to its end."""
+        return len(self._meter.finished) == self._samples
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
         while self._unread:
@@ -115,12 +120,14 @@ class EmbeddedEngine:
     capabilities = CAPABILITIES
 
     def __init__(self, options: EmbeddedOptions, llama: Llama, tokenizer: ChatTokenizer, parameters: int) -> None:
-        """Use `load`."""
+        """Use `load`. `totals` adds up every generation's usage, `aborted` counts those left before their end."""
         self.model = options.model_path.stem
         self.context_length = options.context_length
         self.parameters: int | None = parameters
         self.special_tokens = tokenizer.special_tokens
         self.in_flight = 0
+        self.aborted = 0
+        self.totals = Usage()
         self._llama = llama
         self._tokenizer = tokenizer
         self._slots = Slots(options.slots)
@@ -168,6 +175,8 @@ class EmbeddedEngine:
         finally:
             running.close()
             self.in_flight -= 1
+            self.aborted += not running.finished
+            self.totals += running.usage
 
     async def score(self, prompt: Prompt, continuation: str) -> Sequence[float]:
         """Log-probability of each token of `continuation`, which is tokenised by itself and forced upon the model.

@@ -58,15 +58,27 @@ class Llama:
     def complete(self, request: Mapping[str, object], on_event: Callable[[Event], bool]) -> None:
         """Run a completion; blocks, without the GIL, until it has ended or `on_event` has answered True.
 
-        `on_event` is called in this thread for every token and every batch of the prompt. Raises `EngineFailed`.
+        `on_event` is called in this thread for every token and every batch of the prompt. Raises `EngineFailed`, also for
+        an event on which `on_event` failed: the library would swallow that and go on.
         """
         server = self._server
         if server is None:
             raise EngineFailed("the engine is closed")
+        failures: list[Exception] = []
+
+        def guarded(event: Event) -> bool:
+            try:
+                return on_event(event)
+            except Exception as error:  # noqa: BLE001 - it is raised again below
+                failures.append(error)
+                return True
+
         try:
-            server.handle_completions(dict(request), on_event)
+            server.handle_completions(dict(request), guarded)
         except RuntimeError as error:
             raise EngineFailed(f"llama.cpp failed: {error}") from error
+        if failures:
+            raise EngineFailed(f"an event of llama.cpp was not understood: {failures[0]!r}") from failures[0]
 
     def close(self) -> None:
         """Free the model once the requests that still run have returned; blocks."""

@@ -16,7 +16,7 @@ from services.engines.models import SMOLLM2, model_path
 from services.engines.protocol import Generation, Guide
 from services.engines.testing import asking, said
 from services.engines.tokenizer import ChatTokenizer
-from services.errors import ContextExceeded, InvalidRequest
+from services.errors import ContextExceeded, EngineFailed, InvalidRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 
@@ -164,6 +164,21 @@ async def test_what_it_cannot_guide_is_refused(embedded: EmbeddedEngine) -> None
         with pytest.raises(InvalidRequest):
             await said(embedded, Generation(asking("Hi"), sampling(), guide=guide))
     assert embedded.in_flight == 0
+
+
+async def test_an_event_that_is_not_understood_is_an_error() -> None:
+    """What goes wrong with an event ends the completion there and is reported, though the library would swallow it."""
+    llama = Llama(model_path(SMOLLM2), context_length=64, slots=1, threads=1, batch=4)
+    events: list[Event] = []
+
+    def puzzled(event: Event) -> bool:
+        events.append(event)
+        return bool(event["no such field"])
+
+    with pytest.raises(EngineFailed, match="no such field"):
+        llama.complete({"prompt": [5, 6], "n_predict": 8, "stream": True}, puzzled)
+    llama.close()
+    assert len(events) == 1
 
 
 async def test_a_score_is_what_generating_would_have_said(embedded: EmbeddedEngine) -> None:

@@ -133,3 +133,16 @@ async def test_a_closed_engine_fails(embedded: EmbeddedEngine) -> None:
     with pytest.raises(EngineFailed):
         await said(other, Generation(asking("Hi"), sampling()))
     await embedded.check()
+
+
+async def test_the_engine_keeps_account(embedded: EmbeddedEngine) -> None:
+    """Totals grow by what each generation used, whether it ended or was left; only the latter is an abort."""
+    before, aborted = embedded.totals, embedded.aborted
+    _, ended, _ = await said(embedded, Generation(asking("Hi"), sampling(max_tokens=4), n=3))
+    assert (embedded.totals, embedded.aborted) == (before + ended, aborted)
+    async with embedded.generate(Generation(asking("Tell a story."), sampling(max_tokens=400))) as running:
+        await wait_until(lambda: running.usage.completion_tokens > 0)
+    assert (embedded.totals, embedded.aborted) == (before + ended + running.usage, aborted + 1)
+    async with embedded.generate(Generation(asking("Hi"), sampling())):
+        pass
+    assert (embedded.totals, embedded.aborted) == (before + ended + running.usage, aborted + 2)
