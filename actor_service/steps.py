@@ -36,7 +36,7 @@ def split(text: str, start: int = 0) -> list[Span]:
             starts.append(match.start())
             marked = marker
     starts = starts[:MAX_STEPS]
-    return [Span(here, after) for here, after in zip(starts, [*starts[1:], len(text)], strict=True)]
+    return [Span(here, after) for here, after in zip(starts, [*starts[1:], len(text)], strict=False)]
 
 
 def steps_of(text: str) -> tuple[WrittenStep, ...]:

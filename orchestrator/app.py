@@ -22,14 +22,16 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     metrics = OrchestratorMetrics()
     clients = client_for(settings.actor_url), client_for(settings.critic_url)
     actor, critic = HTTPActor(clients[0], metrics), HTTPCritic(clients[1], metrics)
-    runner = Runner(settings, actor, critic, Answers(), metrics)
+    answers = Answers()
+    runner = Runner(settings, actor, critic, answers, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-        try:
-            yield
-        finally:
-            await _close(*clients)
+        async with answers.running():
+            try:
+                yield
+            finally:
+                await _close(*clients)
 
     return create_app(
         title="Counterpoint",

@@ -86,7 +86,8 @@ class HTTPCalling(Generic[ModelT]):
             async for event in self._open_and_read():
                 yield event
         except CounterpointError as error:
-            self.spent_nothing = isinstance(error, _SPENT_NOTHING) or self._events is None
+            refused = isinstance(error, EngineFailed) and self._events is None
+            self.spent_nothing = isinstance(error, _SPENT_NOTHING) or refused
             self._complete = self._complete or self._reported is not None
             raise CallFailed(self._role, error) from error
 
@@ -128,6 +129,8 @@ class HTTPCalling(Generic[ModelT]):
                     async for event in self._events:
                         self._read(event)
                     self._complete = self._reported is not None
+            except NotReady:
+                self.spent_nothing = self._events is None  # nobody is there who could have computed anything
             except CounterpointError:
                 return
 

@@ -35,7 +35,7 @@ from services.errors import (
     Overloaded,
 )
 from services.identity import CallContext, new_id
-from services.streaming import as_error
+from services.problems import as_error
 
 SETTLE_SHARE, SETTLE_SECONDS = 0.1, 0.3
 """Kept back from the deadline, so that cancelled calls can settle before it: a share of it, and at most this long."""

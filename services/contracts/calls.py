@@ -37,7 +37,7 @@ class Refine(Asked):
     `keep_steps` > 0 rewinds: that many steps are kept and the actor continues after them; 0 rewrites from the start.
     """
 
-    solution: FilledText
+    solution: Text
     critique: Critique | None = None
     keep_steps: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0
     n: Samples = 1
