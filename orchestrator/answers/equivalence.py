@@ -113,7 +113,8 @@ class Answers:
             await anyio.sleep(RESTART_SECONDS)
 
     async def _run_worker(self) -> None:
-        process = await anyio.open_process([sys.executable, "-m", "orchestrator.answers.worker"], stderr=None)
+        with anyio.CancelScope(shield=True):  # cancelled halfway, the process would be killed and not waited for
+            process = await anyio.open_process([sys.executable, "-m", "orchestrator.answers.worker"], stderr=None)
         try:
             worker = _Worker(process)
             await worker.word()
