@@ -4,6 +4,7 @@ Texts are neutralised before they come here.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from services.contracts.critique import Critique
 from services.contracts.problem import Message
@@ -32,8 +33,8 @@ class ActorDialect:
         """Ask for a new complete solution, in a turn after the first one."""
         dialogue = (
             *_asked(turns, self.task),
-            Message(role="assistant", content=solution),
-            Message(role="user", content=self.again.format(critique=words_of(critique))),
+            _turn("assistant", solution),
+            _turn("user", self.again.format(critique=words_of(critique))),
         )
         return Prompt(dialogue)
 
@@ -58,8 +59,13 @@ def _asked(turns: Turns, task: str) -> Turns:
     """The conversation with the task at the end of its last user turn, or as one more turn after an assistant's."""
     last = turns[-1]
     if last.role != "user":
-        return (*turns, Message(role="user", content=task.strip()))
-    return (*turns[:-1], Message(role="user", content=f"{last.content}\n\n{task}"))
+        return (*turns, _turn("user", task.strip()))
+    return (*turns[:-1], _turn("user", f"{last.content}\n\n{task}"))
+
+
+def _turn(role: Literal["user", "assistant"], content: str) -> Message:
+    """A turn made here, of texts that were checked: with what is put around them it may be longer than a message may be."""
+    return Message.model_construct(role=role, content=content)
 
 
 STRUCTURED = ActorDialect(

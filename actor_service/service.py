@@ -6,7 +6,8 @@ from actor_service.answer import answer_of
 from actor_service.dialects import DIALECTS
 from actor_service.steps import StepWriter, prefix_of, steps_of
 from services.allowances import completion_cap
-from services.contracts.calls import CandidateEvent, Draft, FinishReason, Refine, StepEvent, UsageEvent
+from services.contracts.base import MAX_TEXT_CHARS
+from services.contracts.calls import CandidateEvent, Draft, FinishReason, Refine, StepEvent, UsageEvent, WrittenStep
 from services.contracts.critique import Critique
 from services.contracts.model import ModelCard
 from services.contracts.problem import Message
@@ -27,6 +28,16 @@ class _Sample:
     index: int
     writer: StepWriter = field(default_factory=StepWriter)
     finish: FinishReason | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether the solution is as long as a text may be; what comes after is dropped."""
+        return len(self.writer.text) == MAX_TEXT_CHARS
+
+    def feed(self, text: str) -> list[WrittenStep]:
+        """Take more text, without null bytes, which no message may hold; the steps that it completed."""
+        room = MAX_TEXT_CHARS - len(self.writer.text)
+        return self.writer.feed(text.replace("\x00", "")[:room])
 
     def candidate(self, finish: FinishReason) -> CandidateEvent:
         """The solution as far as it has come."""
@@ -110,7 +121,7 @@ class ActorService(RoleService):
     @staticmethod
     async def _follow(running: Running, samples: list[_Sample], prefix: str, emit: Emit) -> None:
         for sample in samples:
-            for step in sample.writer.feed(prefix) if prefix else ():
+            for step in sample.feed(prefix) if prefix else ():
                 await emit(StepEvent(sample=sample.index, index=step.index, text=step.text))
         async for delta in running:
             await _take(samples[delta.index], delta, emit)
@@ -143,11 +154,11 @@ class ActorService(RoleService):
 
 
 async def _take(sample: _Sample, delta: Delta, emit: Emit) -> None:
-    steps = sample.writer.feed(delta.text)
+    steps = sample.feed(delta.text)
     if delta.finish_reason:
         steps += sample.writer.close()
     for step in steps:
         await emit(StepEvent(sample=sample.index, index=step.index, text=step.text))
     if delta.finish_reason:
-        sample.finish = delta.finish_reason
-        await emit(sample.candidate(delta.finish_reason))
+        sample.finish = "length" if sample.full else delta.finish_reason
+        await emit(sample.candidate(sample.finish))

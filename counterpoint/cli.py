@@ -21,6 +21,7 @@ from orchestrator.settings import OrchestratorSettings
 from services.app import VERSION
 from services.server import run
 from services.settings import ActorSettings, CriticSettings, ServiceSettings, SettingsError
+from services.telemetry import configure
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Test-time supervision.")
 
@@ -94,7 +95,8 @@ def solve(
     except ValidationError as error:
         first = error.errors()[0]
         _stop(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
-    raise typer.Exit(dialogue.run(url or stack.url_from_environment(), request, as_json=as_json))
+    configure("error", "console")  # what is printed is the dialogue, or JSON
+    raise typer.Exit(dialogue.run(_address(url or stack.url_from_environment()), request, as_json=as_json))
 
 
 @app.command("run")
@@ -110,13 +112,14 @@ def first(
     except SettingsError as error:
         _stop(str(error))
     request = SolveRequest(problem=problem)
+    configure("error", "console")
     raise typer.Exit(anyio.run(partial(run_first, port, variables, request, once=once)))
 
 
 @app.command("doctor")
 def examine(url: str | None = None) -> None:
     """Check the configuration and, with --url, the services."""
-    findings = doctor.examine(url)
+    findings = doctor.examine(_address(url) if url else None)
     for finding in findings:
         typer.echo(f"ok   {finding.what}" if finding.advice is None else f"FAIL {finding.what}: {finding.advice}")
     raise typer.Exit(int(any(finding.advice for finding in findings)))
@@ -126,7 +129,7 @@ def examine(url: str | None = None) -> None:
 def health(url: str) -> None:
     """Exit with 0 if and only if URL answers 200."""
     try:
-        answer = httpx.get(url, timeout=5)
+        answer = httpx.get(_address(url), timeout=5, trust_env=False)
     except httpx.TransportError as error:
         _stop(f"{url}: {error}", 1)
     raise typer.Exit(0 if answer.is_success else 1)
@@ -142,6 +145,17 @@ def _load(kind: type[SettingsT], host: str | None, port: int | None) -> Settings
 
 def _serve(application: FastAPI, settings: ServiceSettings) -> None:
     run(application, settings)
+
+
+def _address(url: str) -> str:
+    """The address of a service; what is none ends the command."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        _stop(f"{url}: {error}")
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        _stop(f"{url} is not an address: give one like http://127.0.0.1:8080")
+    return url
 
 
 def _stop(message: str, code: int = 2) -> NoReturn:

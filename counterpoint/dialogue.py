@@ -37,7 +37,7 @@ async def solve(url: str, request: SolveRequest, *, as_json: bool) -> int:
                     return FAILED
                 _show(console, event.event, data, as_json=as_json)
     except NotReady as error:
-        if "cannot be reached" in error.detail and url in error.detail.rstrip("/"):
+        if error.detail.startswith(str(client.base_url)):
             errors.print(f"nothing answers at {plain(url)}: start it with [bold]counterpoint up[/]")
             return NOTHING_THERE
         errors.print(f"[red]{error.code}[/]: {plain(error.detail)}")

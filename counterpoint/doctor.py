@@ -1,13 +1,28 @@
 """`counterpoint doctor`: is everything as it should be, and if not, what to do."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
+from counterpoint.up import known_variables
 from orchestrator.settings import OrchestratorSettings
+from services.engines.gguf_file import read_gguf
 from services.engines.models import ModelError, model_path
-from services.settings import ActorSettings, CriticSettings, RoleSettings, ServiceSettings, SettingsError
+from services.engines.tokenizer import load_tokenizer
+from services.settings import (
+    CONFIG_VARIABLE,
+    ActorSettings,
+    CriticSettings,
+    RoleSettings,
+    ServiceSettings,
+    SettingsError,
+)
+
+OTHER_VARIABLES = (CONFIG_VARIABLE, "COUNTERPOINT_URL")
+"""Read by the command line and not by a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +35,20 @@ class Finding:
 
 def examine(url: str | None) -> list[Finding]:
     """Look at the configuration, the models, and the services at `url` if given."""
-    findings = [_settings(kind) for kind in (OrchestratorSettings, ActorSettings, CriticSettings)]
+    findings = [_environment(), *(_settings(kind) for kind in (OrchestratorSettings, ActorSettings, CriticSettings))]
     if all(finding.advice is None for finding in findings):
         findings += [_model(kind.load()) for kind in (ActorSettings, CriticSettings)]
     return findings + ([_service(url)] if url else [])
+
+
+def _environment() -> Finding:
+    def look() -> None:
+        known = {*known_variables(), *OTHER_VARIABLES}
+        unknown = sorted(name for name in os.environ if name.startswith("COUNTERPOINT_") and name not in known)
+        if unknown:
+            raise SettingsError(f"nothing reads {', '.join(unknown)}")
+
+    return _looked("environment", look, "correct its name, or remove it")
 
 
 def _settings(kind: type[ServiceSettings]) -> Finding:
@@ -33,16 +58,23 @@ def _settings(kind: type[ServiceSettings]) -> Finding:
 def _model(settings: RoleSettings) -> Finding:
     def look() -> None:
         if settings.engine == "embedded":
-            model_path(settings.model)
+            path = model_path(settings.model)
+            read_gguf(path)
+            load_tokenizer(Path(settings.tokenizer) if settings.tokenizer else path)
 
     return _looked(f"model of the {settings.table}", look, "run `make install`, or name a GGUF file")
 
 
 def _service(url: str) -> Finding:
     def look() -> None:
-        answer = httpx.get(f"{url}/readyz", timeout=5)
-        if not answer.is_success:
-            raise SettingsError(f"checks: {answer.json()['checks']}")
+        answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
+        try:
+            checks: dict[str, str] = answer.json()["checks"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise SettingsError(f"/readyz answers {answer.status_code}, not as a service of Counterpoint does") from error
+        unwell = [f"{name} is {state}" for name, state in checks.items() if state != "ok"]
+        if unwell:
+            raise SettingsError(", ".join(unwell))
 
     return _looked(f"service at {url}", look, "start it with `counterpoint up`, or look into its log")
 

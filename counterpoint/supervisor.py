@@ -37,19 +37,26 @@ class Plan:
         return f"http://{self.host}:{self.port}"
 
 
-def free_port() -> int:
-    """A loopback port that nobody uses now, below the range that outgoing connections draw from."""
-    for port in range(20_000 + os.getpid() % 5_000, 32_000):
+def free_port(after: int | None = None) -> int:
+    """A loopback port that nobody uses now, below the range that outgoing connections draw from, and above `after`."""
+    first = 20_000 + os.getpid() % 5_000 if after is None else after + 1
+    for port in range(first, 32_000):
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                try:
-                    probe.close()
-                    with socket.socket() as binding:
-                        binding.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return port
+            answered = probe.connect_ex(("127.0.0.1", port)) == 0
+        if not answered and can_listen("127.0.0.1", port):
+            return port
     raise OSError("no free port")
+
+
+def can_listen(host: str, port: int) -> bool:
+    """Whether a service could listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 async def keep(plan: Plan) -> None:
@@ -66,19 +73,26 @@ async def keep(plan: Plan) -> None:
 
 
 async def _run(plan: Plan) -> int:
-    command = [sys.executable, "-m", "counterpoint", plan.name, "--host", plan.host, "--port", str(plan.port)]
-    process = await anyio.open_process(
-        command,
-        stdin=None,
-        stdout=sys.stderr,
-        stderr=sys.stderr,
-        env={**os.environ, **plan.environment, "COUNTERPOINT_PARENT": str(os.getpid())},
-        start_new_session=True,
-    )
+    process = await _start(plan)
     try:
         return await process.wait()
     finally:
         await _stop(process)
+
+
+async def _start(plan: Plan) -> anyio.abc.Process:
+    """Start a service; cancelled halfway, it would be left behind."""
+    command = [sys.executable, "-m", "counterpoint", plan.name, "--host", plan.host, "--port", str(plan.port)]
+    with anyio.CancelScope(shield=True):
+        return await anyio.open_process(
+            command,
+            stdin=None,
+            stdout=sys.stderr,
+            stderr=sys.stderr,
+            env={**os.environ, **plan.environment, "COUNTERPOINT_PARENT": str(os.getpid())},
+            start_new_session=True,
+        )
+    raise AssertionError("a shielded scope was cancelled")
 
 
 async def _stop(process: anyio.abc.Process) -> None:

@@ -60,7 +60,7 @@ async def up(
             sys.stderr.write(f"counterpoint: cannot listen on {host}:{port}: {error.strerror}\n")
             return 2
     actor = Plan("actor", "127.0.0.1", free_port(), variables)
-    critic = Plan("critic", "127.0.0.1", _other_port(actor.port), variables)
+    critic = Plan("critic", "127.0.0.1", free_port(after=actor.port), variables)
     urls = {"COUNTERPOINT_ACTOR_URL": actor.url, "COUNTERPOINT_CRITIC_URL": critic.url}
     front = Plan("orchestrator", host, port, {**variables, **urls})
     async with anyio.create_task_group() as group:
@@ -80,14 +80,6 @@ async def _announce(url: str, when_ready: Callable[[str], Awaitable[None]] | Non
     sys.stdout.flush()
     if when_ready is not None:
         await when_ready(url)
-
-
-def _other_port(taken: int) -> int:
-    port = free_port()
-    with socket.socket() as probe:
-        while port == taken or probe.connect_ex(("127.0.0.1", port)) == 0:
-            port += 1
-    return port
 
 
 def url_from_environment() -> str:

@@ -21,5 +21,10 @@ def nonce(secret: bytes, turns: tuple[Message, ...], seed: int | None) -> str:
 
 
 def fenced(text: str, mark: str) -> str:
-    """`text` between its markers; the mark itself is taken out of it, should it ever occur."""
-    return f"<solution {mark}>\n{re.sub(re.escape(mark), '', text)}\n</solution {mark}>"
+    """`text` between its markers."""
+    return f"<solution {mark}>\n{unmarked(text, mark)}\n</solution {mark}>"
+
+
+def unmarked(text: str, mark: str) -> str:
+    """`text` with a dash for the mark wherever it occurs; nothing that joins up again is left."""
+    return re.sub(re.escape(mark), "-", text, flags=re.IGNORECASE)

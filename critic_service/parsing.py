@@ -16,6 +16,9 @@ _FIELD = re.compile(
     re.IGNORECASE,
 )
 
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+"""What JSON can spell and a message cannot hold: null bytes, half a surrogate pair."""
+
 
 class UnparsableCritique(Exception):
     """The critic's output is not of its dialect; `offending` is the beginning of what was found."""
@@ -52,7 +55,9 @@ def parse_all(text: str, steps: int) -> tuple[tuple[StepLabel, ...], tuple[StepE
     entries: Any = _json(text).get("steps")
     if not isinstance(entries, list) or not 0 < len(entries) <= steps:  # pyright: ignore[reportUnknownArgumentType] - any JSON
         raise UnparsableCritique("not one entry a step", text)
-    known: list[dict[str, Any]] = [entry for entry in entries if isinstance(entry, dict)]  # pyright: ignore[reportUnknownVariableType] - any JSON
+    if not all(isinstance(entry, dict) for entry in entries):  # pyright: ignore[reportUnknownVariableType] - any JSON
+        raise UnparsableCritique("an entry is not an object", text)
+    known: list[dict[str, Any]] = entries  # pyright: ignore[reportUnknownVariableType] - any JSON
     labels = _labels({str(index): entry.get("label") for index, entry in enumerate(known, start=1)}, steps, text)
     return labels, tuple(_explanation(x.index, known[x.index - 1].get("explanation"), text) for x in labels)
 
@@ -81,7 +86,7 @@ def parse_published(text: str, steps: int) -> tuple[tuple[StepLabel, ...], tuple
         elif name == "correctness of the final answer":
             final, subject = label_of(value), None
         elif subject is not None and value:
-            words.append(StepExplanation(index=subject, text=value[:MAX_EXPLANATION_CHARS]))
+            words.append(_explanation(subject, value, text))
             subject = None
     _complete(labels, steps, opened, final, text)
     return tuple(labels), tuple(words), final
@@ -118,7 +123,7 @@ def first_error(labels: Sequence[StepLabel]) -> int | None:
 def _json(text: str) -> dict[str, Any]:
     try:
         document: Any = json.loads(text, object_pairs_hook=_unique)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         raise UnparsableCritique("not JSON", text) from error
     if not isinstance(document, dict):
         raise UnparsableCritique("not a JSON object", text)
@@ -147,7 +152,7 @@ def _labels(found: object, steps: int, text: str) -> tuple[StepLabel, ...]:
 
 
 def _explanation(index: int, words: object, text: str) -> StepExplanation:
-    if not isinstance(words, str) or "\x00" in words:
+    if not isinstance(words, str) or _UNWRITABLE.search(words):
         raise UnparsableCritique("an explanation is not text", text)
     return StepExplanation(index=index, text=words[:MAX_EXPLANATION_CHARS])
 

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Depends, Header
 
 from orchestrator import strategies
 from orchestrator.request import SolveRequest
-from orchestrator.runner import Runner, stream
-from services.contracts.events import SolveEvent
+from orchestrator.runner import Runner, nobody, stream
 from services.contracts.solve import SolveResult
 from services.identity import CallContext, call_context
 from services.sse import MEDIA_TYPE
@@ -30,7 +29,7 @@ def router(runner: Runner) -> APIRouter:
 
         async def work() -> SolveResult:
             await runner.admit(request)
-            return await runner.run(request, call, _nobody)
+            return await runner.run(request, call, nobody)
 
         if request.stream or MEDIA_TYPE in accept:
             return EventStreamResponse(produce)
@@ -42,7 +41,3 @@ def router(runner: Runner) -> APIRouter:
         return strategies.described()
 
     return routes
-
-
-async def _nobody(_event: SolveEvent) -> None:
-    return

@@ -152,7 +152,8 @@ class Runner:
             traceparent=call.traceparent,
             deadline=started + (limits.max_seconds or settings.default_max_seconds),
         )
-        solve.send = _Stamped(solve, emit).send
+        if emit is not nobody:
+            solve.send = _Stamped(solve, emit).send
         return solve
 
     def _result(
@@ -205,6 +206,10 @@ class Runner:
         return any(part.max_cost is not None for part in (budget, budget.actor, budget.critic))
 
 
+async def nobody(_event: SolveEvent) -> None:
+    """Follow a solve without listening; events that nobody hears are not even stamped."""
+
+
 @dataclass(slots=True)
 class _Stamped:
     """Stamps events with the solve, their number and what has been spent."""
@@ -215,9 +220,8 @@ class _Stamped:
 
     async def send(self, event: SolveEvent) -> None:
         self.seq += 1
-        spent = self.solve.ledger.spent(0.0)
-        totals = Spent(actor=spent.actor.tokens, critic=spent.critic.tokens, total_tokens=spent.tokens)
-        await self.emit(event.model_copy(update={"solve_id": self.solve.id, "seq": self.seq, "spent": totals}))
+        stamp = {"solve_id": self.solve.id, "seq": self.seq, "spent": self.solve.ledger.tokens}
+        await self.emit(event.model_copy(update=stamp))
 
 
 async def stream(runner: Runner, request: SolveRequest, call: CallContext, emit: Emit) -> None:

@@ -21,7 +21,7 @@ class OrchestratorSettings(ServiceSettings):
     critic_url: str = "http://127.0.0.1:8082"
     redis_url: str | None = None
     default_strategy: str = "refine"
-    default_max_tokens: Annotated[int, Field(ge=1)] = 32_000
+    default_max_tokens: Annotated[int, Field(ge=1)] = 64_000
     default_max_calls: Annotated[int, Field(ge=1)] = 256
     default_max_seconds: Annotated[float, Field(gt=0)] = 300.0
     default_completion_tokens: Annotated[int, Field(ge=1)] = 1024

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import anyio
 import httpx
 import stamina
 from httpx_aiohttp import AiohttpTransport
@@ -71,11 +72,19 @@ async def stream_events(
 async def _open(client: httpx.AsyncClient, path: str, body: BaseModel, headers: Mapping[str, str]) -> httpx.Response:
     content = body.model_dump_json().encode()
     sent = {"content-type": "application/json", "accept": sse.MEDIA_TYPE, **headers}
+    request = client.build_request("POST", path, content=content, headers=sent)
+    try:
+        return await _send(client, request)
+    except CounterpointError as error:
+        wait = _wait_before_repeating(error)
+        if wait is None:
+            raise
+    await anyio.sleep(wait)
     async for attempt in stamina.retry_context(
-        on=_worth_repeating, attempts=TRIES, wait_initial=FIRST_WAIT_SECONDS, wait_max=LONGEST_WAIT_SECONDS, timeout=None
+        on=_worth_repeating, attempts=TRIES - 1, wait_initial=FIRST_WAIT_SECONDS, wait_max=LONGEST_WAIT_SECONDS, timeout=None
     ):
         with attempt:
-            return await _send(client, client.build_request("POST", path, content=content, headers=sent))
+            return await _send(client, request)
     raise AssertionError("a retried call neither returned nor raised")
 
 
@@ -111,7 +120,13 @@ def _refusal(response: httpx.Response) -> CounterpointError:
 
 
 def _worth_repeating(error: Exception) -> bool | float:
-    """Whether the same call may succeed if sent again; the service's own `Retry-After` is waited for, if short."""
+    """Whether the same call may succeed if sent again, and after how long where that is known."""
+    wait = _wait_before_repeating(error)
+    return False if wait is None else (wait if isinstance(error, Overloaded) else True)
+
+
+def _wait_before_repeating(error: Exception) -> float | None:
+    """Seconds; the service's own `Retry-After`, if short. None where repeating is of no use."""
     if isinstance(error, Overloaded) and error.retry_after is not None:
-        return error.retry_after if error.retry_after <= LONGEST_WAIT_SECONDS else False
-    return isinstance(error, (NotReady, Overloaded))
+        return error.retry_after if error.retry_after <= LONGEST_WAIT_SECONDS else None
+    return FIRST_WAIT_SECONDS if isinstance(error, (NotReady, Overloaded)) else None

@@ -1,5 +1,7 @@
 """Runs an application: uvicorn, one worker, keep-alive longer than the clients' so that neither races the other."""
 
+import gc
+
 import uvicorn
 from fastapi import FastAPI
 
@@ -21,6 +23,8 @@ def config(app: FastAPI, host: str, port: int, shutdown_seconds: int) -> uvicorn
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=shutdown_seconds,
         server_header=False,
+        proxy_headers=False,
+        ws="none",
         lifespan="on",
     )
 
@@ -28,4 +32,5 @@ def config(app: FastAPI, host: str, port: int, shutdown_seconds: int) -> uvicorn
 def run(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve until SIGTERM or Ctrl-C; what still runs after the grace is cancelled."""
     configure(settings.log_level, settings.log_format)
+    gc.freeze()  # what was imported stays; collections need not walk it
     uvicorn.Server(config(app, settings.host, settings.port, settings.shutdown_seconds)).run()

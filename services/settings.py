@@ -75,8 +75,19 @@ class ServiceSettings(BaseSettings):
             return (init_settings, env_settings)
         if not Path(path).is_file():
             raise SettingsError(f"{CONFIG_VARIABLE}: there is no file {path}")
-        table: dict[str, Any] = tomllib.loads(Path(path).read_text("utf-8")).get(cls.table, {})
-        return (init_settings, env_settings, InitSettingsSource(settings_cls, table))
+        return (init_settings, env_settings, InitSettingsSource(settings_cls, cls._table(Path(path))))
+
+    @classmethod
+    def _table(cls, path: Path) -> dict[str, Any]:
+        """The service's table in the file. Raises `SettingsError` for a name that is no setting: a typing mistake."""
+        table: Any = tomllib.loads(path.read_text("utf-8")).get(cls.table, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"{CONFIG_VARIABLE}: {cls.table} is not a table")
+        found: dict[str, Any] = table  # pyright: ignore[reportUnknownVariableType] - any TOML
+        unknown = sorted(set(found) - set(cls.model_fields))
+        if unknown:
+            raise SettingsError(f"{CONFIG_VARIABLE}: [{cls.table}] has no setting {', '.join(unknown)}")
+        return found
 
 
 class RoleSettings(ServiceSettings):

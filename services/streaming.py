@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import anyio
+from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -47,11 +48,11 @@ class _Hangup(Response):
                 group.cancel_scope.cancel()
 
             group.start_soon(watch)
-            await self.answer(scope, receive, send)
+            await self.answer(group, scope, receive, send)
             group.cancel_scope.cancel()
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Do the work and send what comes of it."""
+    async def answer(self, group: TaskGroup, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do the work, in this task or in `group`, and send what comes of it."""
         raise NotImplementedError
 
 
@@ -62,8 +63,9 @@ class OwnedJSONResponse(_Hangup):
         super().__init__()
         self.work = work
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, group: TaskGroup, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the model as JSON, or the problem that its making met."""
+        del group
         try:
             model = await self.work()
         except Exception as error:  # noqa: BLE001 - the boundary where every error becomes a problem
@@ -86,20 +88,19 @@ class EventStreamResponse(_Hangup):
         self.headers["content-type"] = sse.MEDIA_TYPE
         del self.headers["content-length"]
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, group: TaskGroup, scope: Scope, receive: Receive, send: Send) -> None:
         """Drain what the producer emits."""
         writer, reader = anyio.create_memory_object_stream[BaseModel | CounterpointError](BUFFER_EVENTS)
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._produce, writer)
-            async with reader:
-                first = await reader.receive()
-                if isinstance(first, CounterpointError):
-                    await problem_response(first.problem())(scope, receive, send)
-                    return
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await self._send(send, _encode(first))
-                await self._drain(reader, send)
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        group.start_soon(self._produce, writer)
+        async with reader:
+            first = await reader.receive()
+            if isinstance(first, CounterpointError):
+                await problem_response(first.problem())(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._send(send, _encode(first))
+            await self._drain(reader, send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _produce(self, writer: MemoryObjectSendStream[BaseModel | CounterpointError]) -> None:
         async with writer:

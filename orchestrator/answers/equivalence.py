@@ -113,8 +113,7 @@ class Answers:
             await anyio.sleep(RESTART_SECONDS)
 
     async def _run_worker(self) -> None:
-        with anyio.CancelScope(shield=True):  # cancelled halfway, the process would be killed and not waited for
-            process = await anyio.open_process([sys.executable, "-m", "orchestrator.answers.worker"], stderr=None)
+        process = await _start()
         try:
             worker = _Worker(process)
             await worker.word()
@@ -126,6 +125,13 @@ class Answers:
         finally:
             self._worker = None
             await _end(process)
+
+
+async def _start() -> Process:
+    """Start a worker; cancelled halfway, it would be killed and not waited for."""
+    with anyio.CancelScope(shield=True):
+        return await anyio.open_process([sys.executable, "-m", "orchestrator.answers.worker"], stderr=None)
+    raise AssertionError("a shielded scope was cancelled")
 
 
 async def _end(process: Process) -> None:

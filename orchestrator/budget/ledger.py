@@ -13,7 +13,7 @@ import anyio
 
 from orchestrator.budget.fitting import Fit, Want, exhausted, shrunk, whole
 from orchestrator.budget.tree import Charge, Lease, LimitReached, Node, Price
-from services.contracts.solve import ROLES, Budget, BudgetSpent, Role, RoleSpent
+from services.contracts.solve import ROLES, Budget, BudgetSpent, Role, RoleSpent, Spent
 
 Place = tuple[int, ...]
 """Where a call stands in its strategy, as numbers that sort."""
@@ -133,6 +133,12 @@ class Ledger:
         """Settled charges so far."""
         total, actor, critic = (_spent(node) for node in (self.total, self.roles["actor"], self.roles["critic"]))
         return BudgetSpent(**total.model_dump(), seconds=seconds, actor=actor, critic=critic)
+
+    @property
+    def tokens(self) -> Spent:
+        """Settled tokens so far, by role."""
+        actor, critic = (self.roles[role].spent.tokens for role in ("actor", "critic"))
+        return Spent(actor=actor, critic=critic, total_tokens=self.total.spent.tokens)
 
     def shares(self) -> dict[str, float]:
         """The settled share of every limit that is set, in [0, 1]."""

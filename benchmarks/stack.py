@@ -1,0 +1,64 @@
+"""The three services as processes of their own, for a benchmark to measure."""
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import httpx
+
+from counterpoint.supervisor import Plan, free_port, keep, wait_ready
+from services.client import client_for
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Clients of the running services, and the processes that serve them."""
+
+    orchestrator: httpx.AsyncClient
+    actor: httpx.AsyncClient
+    critic: httpx.AsyncClient
+
+    def resident_mib(self) -> float:
+        """Memory of all three processes, in MiB."""
+        pages = [int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) for pid in _children()]
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@asynccontextmanager
+async def stack(settings: Mapping[str, str]) -> AsyncGenerator[Stack]:
+    """Run actor, critic and orchestrator with `COUNTERPOINT_*` settings until the block ends."""
+    ports: dict[str, int] = {}
+    for name in ("actor", "critic", "orchestrator"):
+        ports[name] = free_port(after=max(ports.values(), default=None))
+    variables = {**settings, "COUNTERPOINT_LOG_LEVEL": "error"}
+    for role in ("actor", "critic"):
+        variables[f"COUNTERPOINT_{role.upper()}_URL"] = f"http://127.0.0.1:{ports[role]}"
+        variables[f"COUNTERPOINT_{role.upper()}_LOG_LEVEL"] = "error"
+    plans = [Plan(name, "127.0.0.1", port, variables) for name, port in ports.items()]
+    clients = [client_for(plan.url) for plan in plans]
+    async with anyio.create_task_group() as group:
+        for plan in plans:
+            group.start_soon(keep, plan)
+        with anyio.fail_after(60):
+            await wait_ready(plans[2].url)
+        try:
+            yield Stack(clients[2], clients[0], clients[1])
+        finally:
+            for client in clients:
+                await client.aclose()
+            group.cancel_scope.cancel()
+
+
+def _children() -> list[int]:
+    own = os.getpid()
+    return [int(child) for child in Path(f"/proc/{own}/task/{own}/children").read_text("utf-8").split()]
+
+
+def say(line: str) -> None:
+    """Print a line of a report."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
