@@ -43,8 +43,9 @@ lint: dev types ## style, layers, types
 types: dev ## strict types
 	$(BIN)/basedpyright
 
-bench: dev ## overhead against a direct call, as ratios
+bench: dev ## our own overhead and hang-ups, as figures of one run
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.hangup
 
 lock: ## write the lock files anew (needs uv)
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o requirements.lock pyproject.toml --group build --allow-unsafe

@@ -36,6 +36,9 @@ class RoleMetrics(ServiceMetrics):
             "counterpoint_role_tokens_total", "Tokens that the engine computed, by kind.", ("kind",), registry=self.registry
         )
         self.in_flight = Gauge("counterpoint_role_in_flight", "Calls running or waiting now.", registry=self.registry)
+        self.generating = Gauge(
+            "counterpoint_engine_in_flight", "Generations that the engine has not let go of.", registry=self.registry
+        )
 
     def record(self, verb: str, outcome: str, usage: Usage) -> None:
         """A call has ended."""
@@ -54,6 +57,7 @@ class RoleService:
         self.metrics = RoleMetrics()
         self.metrics.in_flight.set_function(lambda: len(self.calls))
         self._open_engine = open_engine
+        self.metrics.generating.set_function(lambda: self._engine.in_flight if self._engine else 0)
         self._engine: Engine | None = None
 
     @property
