@@ -1,12 +1,16 @@
-"""What tests and benchmarks share: a real server on a free port, and waiting for a condition instead of sleeping."""
+"""What tests and benchmarks share: a real server on a free port, a stream read to its end, waiting for a condition."""
 
-from collections.abc import AsyncGenerator, Callable
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
+import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from services import sse
 from services.server import config
 
 POLL_SECONDS = 0.002
@@ -25,6 +29,18 @@ async def serve(app: FastAPI) -> AsyncGenerator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             server.should_exit = True
+
+
+Told = list[tuple[str, dict[str, Any]]]
+"""A stream's events: names and data."""
+
+
+async def told(client: httpx.AsyncClient, path: str, body: object, headers: Mapping[str, str] | None = None) -> Told:
+    """POST `body` and follow the answer's events to their end; an error before the first one is `("refused", problem)`."""
+    async with client.stream("POST", path, json=body, headers=headers) as response:
+        if response.is_error:
+            return [("refused", json.loads(await response.aread()))]
+        return [(event.event, json.loads(event.data)) async for event in sse.decode(response.aiter_raw())]
 
 
 async def wait_until(condition: Callable[[], bool], *, seconds: float = 5.0) -> float:

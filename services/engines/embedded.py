@@ -6,7 +6,7 @@ are free and share one prefill; sample k depends on the seed and k, not on how t
 aborts it within one batch of the prompt or one token.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -49,8 +49,10 @@ class EmbeddedOptions:
 class _Running:
     """A generation in progress. Everything here happens on the event loop, but for reading `left`."""
 
-    def __init__(self, prompt_tokens: int, samples: int) -> None:
+    def __init__(self, prompt_tokens: int, samples: int, *, scored: bool = False) -> None:
+        """`scored` tokens were given and not sampled: they count as prompt."""
         self.left = False
+        self._scored = scored
         self._prompt_tokens = prompt_tokens
         self._samples = self._unread = samples
         self._meter = Meter()
@@ -81,7 +83,7 @@ class _Running:
         if failure:
             self.fail(failure)
             return
-        self._meter.prompt_tokens = self._prompt_tokens
+        self._meter.prompt_tokens = max(self._meter.prompt_tokens, self._prompt_tokens)
         cached = completion.cached_tokens(event)
         if cached is not None and first == 0:
             self._meter.cached_tokens = cached
@@ -105,7 +107,10 @@ class _Running:
         total = completion.generated(event)
         tokens = total - self._generated.get(index, 0)
         self._generated[index] = total
-        self._meter.completion_tokens += tokens
+        if self._scored:
+            self._meter.prompt_tokens += tokens
+        else:
+            self._meter.completion_tokens += tokens
         delta = completion.delta(event, index, tokens)
         if delta.tokens or delta.finish_reason:
             self._send.send_nowait(delta)
@@ -162,43 +167,29 @@ class EmbeddedEngine:
         room = self.context_length - len(ids)
         if room < 1:
             raise ContextExceeded(needed=len(ids) + 1, context_length=self.context_length)
-        request = completion.request(generation, ids, room)
-        running = _Running(len(ids), generation.n)
-        self.in_flight += 1
-        try:
-            async with _background() as group:
-                group.start_soon(self._admit, group, running, request, generation.n)
-                try:
-                    yield running
-                finally:
-                    running.left = True
-        finally:
-            running.close()
-            self.in_flight -= 1
-            self.aborted += not running.finished
-            self.totals += running.usage
+        async with self._run(
+            completion.request(generation, ids, room), _Running(len(ids), generation.n), generation.n
+        ) as running:
+            yield running
 
-    async def score(self, prompt: Prompt, continuation: str) -> Sequence[float]:
-        """Log-probability of each token of `continuation`, which is tokenised by itself and forced upon the model.
+    @asynccontextmanager
+    async def score(self, prompt: Prompt, continuation: str) -> AsyncGenerator[_Running]:
+        """Force the tokens of `continuation`, which is tokenised by itself, upon the model; see `Engine.score`.
 
-        Raises `ContextExceeded`, and `InvalidRequest` for a text with characters that span several tokens: llama.cpp does
-        not report those one by one.
+        Raises `ContextExceeded`, and `InvalidRequest` for a text that is empty or has characters that span several tokens:
+        llama.cpp does not report those one by one.
         """
-        forced = self._tokenizer.encode(continuation)
-        if not forced:
-            return []
-        if self._tokenizer.splits_characters(forced):
-            raise InvalidRequest("the embedded engine cannot score a text with characters that span several tokens")
-        needed = self.count(prompt) + len(forced)
+        ids, forced = self._tokenizer.prompt_ids(prompt), self._tokenizer.encode(continuation)
+        if not forced or self._tokenizer.splits_characters(forced):
+            raise InvalidRequest("the embedded engine scores no empty text, and none whose characters span several tokens")
+        needed = len(ids) + len(forced)
         if needed > self.context_length:
             raise ContextExceeded(needed=needed, context_length=self.context_length)
         sampling = Sampling(temperature=0.0, max_tokens=len(forced))
         guide = Guide("grammar", completion.forced_grammar(forced))
-        async with self.generate(Generation(prompt, sampling, guide=guide, top_logprobs=1)) as running:
-            found = [token.logprob async for delta in running for token in delta.logprobs]
-        if len(found) != len(forced):
-            raise EngineFailed("llama.cpp reported another number of tokens than it was given")
-        return found
+        request = completion.request(Generation(prompt, sampling, guide=guide, top_logprobs=1), ids, len(forced))
+        async with self._run(request, _Running(len(ids), 1, scored=True), 1) as running:
+            yield running
 
     async def check(self) -> None:
         """Return while the model is loaded; raise `EngineFailed` otherwise."""
@@ -208,6 +199,22 @@ class EmbeddedEngine:
     async def close(self) -> None:
         """Free the model."""
         await to_thread.run_sync(self._llama.close)
+
+    @asynccontextmanager
+    async def _run(self, request: completion.Request, running: _Running, samples: int) -> AsyncGenerator[_Running]:
+        self.in_flight += 1
+        try:
+            async with _background() as group:
+                group.start_soon(self._admit, group, running, request, samples)
+                try:
+                    yield running
+                finally:
+                    running.left = True
+        finally:
+            running.close()
+            self.in_flight -= 1
+            self.aborted += not running.finished
+            self.totals += running.usage
 
     async def _admit(self, group: TaskGroup, running: _Running, request: completion.Request, samples: int) -> None:
         """Start the samples as slots come free."""

@@ -4,7 +4,7 @@ An engine takes a prompt and yields deltas. It counts tokens itself, exactly whe
 leaving the `generate` context, aborts the request inside the engine; when the context has been left, the slot is free.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -130,8 +130,11 @@ class Engine(Protocol):
         """Start generating; leaving the context aborts what still runs, and waits until the engine has let go."""
         ...
 
-    async def score(self, prompt: Prompt, continuation: str) -> Sequence[float]:
-        """Log-probability (natural) of each token of `continuation` after `prompt`. Needs the `score` capability."""
+    def score(self, prompt: Prompt, continuation: str) -> AbstractAsyncContextManager[Running]:
+        """Read `continuation` after `prompt` instead of writing: its tokens come as deltas with their log-probabilities.
+
+        Nothing is sampled, so all tokens count as prompt. Needs the `score` capability.
+        """
         ...
 
     def count(self, prompt: Prompt) -> int:

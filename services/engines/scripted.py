@@ -107,10 +107,12 @@ class ScriptedEngine:
         """Tokens of the prompt, exactly."""
         return _length(prompt.prefix) + sum(TEMPLATE_TOKENS + _length(m.content) for m in prompt.messages)
 
-    async def score(self, prompt: Prompt, continuation: str) -> Sequence[float]:
+    @asynccontextmanager
+    async def score(self, prompt: Prompt, continuation: str) -> AsyncGenerator[_Running]:
         """Not supported."""
         del prompt, continuation
         raise EngineFailed("the scripted engine does not score")
+        yield
 
     async def check(self) -> None:
         """Always well."""

@@ -1,10 +1,15 @@
-"""What tests and benchmarks of engines share: a prompt of one turn, and a call that is followed to its end."""
+"""What tests and benchmarks of engines share: a prompt of one turn, a call followed to its end, a readable engine."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
 
 from services.contracts.problem import Message
 from services.contracts.usage import Usage
+from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.gguf_file import read_gguf
+from services.engines.llama import Event, Llama
 from services.engines.protocol import Delta, Engine, Generation, Prompt
+from services.engines.tokenizer import load_tokenizer
 
 
 class Said(NamedTuple):
@@ -18,6 +23,45 @@ class Said(NamedTuple):
 def asking(text: str, prefix: str = "") -> Prompt:
     """One user turn."""
     return Prompt((Message(role="user", content=text),), prefix)
+
+
+class ReadableEngine(EmbeddedEngine):
+    """llama.cpp that keeps the token ids it was sent and the text of each request's first sample."""
+
+    def __init__(self, options: EmbeddedOptions) -> None:
+        self.tokenizer = load_tokenizer(options.model_path)
+        self.prompts: list[list[int]] = []
+        self.texts: list[str] = []
+        super().__init__(options, _Tapped(options, self), self.tokenizer, read_gguf(options.model_path).parameters)
+
+    def specials(self, ids: list[int]) -> list[str]:
+        """The control tokens among some ids, in order."""
+        names = {self.tokenizer.encode(token)[0]: token for token in self.special_tokens}
+        return [names[place] for place in ids if place in names]
+
+
+class _Tapped(Llama):
+    def __init__(self, options: EmbeddedOptions, reader: ReadableEngine) -> None:
+        super().__init__(
+            options.model_path,
+            context_length=options.context_length,
+            slots=options.slots,
+            threads=options.threads,
+            batch=options.batch,
+        )
+        self._reader = reader
+
+    def complete(self, request: Mapping[str, object], on_event: Callable[[Event], bool]) -> None:
+        at = len(self._reader.prompts)
+        self._reader.prompts.append(cast("list[int]", request["prompt"]))
+        self._reader.texts.append("")
+
+        def tapped(event: Event) -> bool:
+            choices: list[dict[str, Any]] = event.get("choices", [])
+            self._reader.texts[at] += "".join(choice["text"] for choice in choices if choice["index"] == 0)
+            return on_event(event)
+
+        super().complete(request, tapped)
 
 
 async def said(engine: Engine, call: Generation) -> Said:

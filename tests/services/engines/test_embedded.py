@@ -13,7 +13,7 @@ from services.engines import completion
 from services.engines.embedded import EmbeddedEngine
 from services.engines.llama import Event, Llama
 from services.engines.models import SMOLLM2, model_path
-from services.engines.protocol import Generation, Guide
+from services.engines.protocol import Generation, Guide, Prompt
 from services.engines.testing import asking, said
 from services.engines.tokenizer import ChatTokenizer
 from services.errors import ContextExceeded, EngineFailed, InvalidRequest
@@ -181,23 +181,34 @@ async def test_an_event_that_is_not_understood_is_an_error() -> None:
     assert len(events) == 1
 
 
+async def _likelihood(engine: EmbeddedEngine, prompt: Prompt, continuation: str) -> float:
+    async with engine.score(prompt, continuation) as running:
+        return sum([token.logprob async for delta in running for token in delta.logprobs])
+    raise AssertionError
+
+
 async def test_a_score_is_what_generating_would_have_said(embedded: EmbeddedEngine) -> None:
     """Scoring a text that was generated gives the log-probabilities of its generation."""
     prompt = asking("Tell a story.")
     greedy = sampling(temperature=0.0, max_tokens=8)
     texts, _, deltas = await said(embedded, Generation(prompt, greedy, top_logprobs=1))
     generated = [token.logprob for delta in deltas for token in delta.logprobs]
-    assert await embedded.score(prompt, texts[0]) == pytest.approx(generated, abs=1e-3)
+    async with embedded.score(prompt, texts[0]) as running:
+        scored = [token async for delta in running for token in delta.logprobs]
+    assert [token.logprob for token in scored] == pytest.approx(generated, abs=1e-3)
+    assert "".join(token.token for token in scored) == texts[0]
+    assert running.usage.completion_tokens == 0
+    assert running.usage.prompt_tokens == embedded.count(prompt) + len(scored)
 
 
 async def test_unlikely_text_is_scored_too(embedded: EmbeddedEngine) -> None:
-    """A continuation that the model would not have chosen has a lower score; nothing has none."""
+    """A continuation that the model would not have chosen has a lower score; nothing has none at all."""
     prompt = asking("What is the capital of France?", "The capital of France is")
-    paris, banana = [sum(await embedded.score(prompt, word)) for word in (" Paris", " banana")]
+    paris, banana = [await _likelihood(embedded, prompt, word) for word in (" Paris", " banana")]
     assert banana < paris - 3
-    assert await embedded.score(prompt, "") == []
-    with pytest.raises(InvalidRequest):
-        await embedded.score(prompt, "\N{GRINNING FACE}")
+    for text in ("", "\N{GRINNING FACE}"):
+        with pytest.raises(InvalidRequest):
+            await _likelihood(embedded, prompt, text)
 
 
 async def test_text_is_whole_characters(embedded: EmbeddedEngine) -> None:
@@ -218,7 +229,7 @@ async def test_a_long_prompt_is_refused_before_it_is_computed(embedded: Embedded
         await said(embedded, Generation(asking(" a" * room), sampling()))
     assert refusal.value.needed == embedded.context_length + 1
     with pytest.raises(ContextExceeded):
-        await embedded.score(asking(" a" * (room - 1)), "b c")
+        await _likelihood(embedded, asking(" a" * (room - 1)), "b c")
 
 
 async def test_a_repeated_prompt_is_cached(embedded: EmbeddedEngine) -> None:
