@@ -4,8 +4,9 @@ Texts are neutralised before they come here.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
+from actor_service.pocket import PocketActor
 from services.contracts.critique import Critique
 from services.contracts.problem import Message
 from services.engines.protocol import Prompt
@@ -16,9 +17,30 @@ MAX_CRITIQUE_CHARS = 4_000
 Turns = tuple[Message, ...]
 
 
+class ActorDialect(Protocol):
+    """How an actor is asked for a solution, a whole new one, and one that goes on after kept steps."""
+
+    @property
+    def name(self) -> str:
+        """The dialect's name."""
+        ...
+
+    def draft(self, turns: Turns) -> Prompt:
+        """Ask for a first attempt."""
+        ...
+
+    def rewrite(self, turns: Turns, solution: str, critique: Critique | None) -> Prompt:
+        """Ask for a new complete solution."""
+        ...
+
+    def rewind(self, turns: Turns, solution: str, kept: str, critique: Critique | None) -> Prompt:
+        """Ask for a solution that has begun with `kept`, the beginning of `solution`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class ActorDialect:
-    """The words around a problem. `task` asks for a solution, `again` for a better one given `{critique}`."""
+class ChatDialect:
+    """The words around a problem for an instruct model: `task` asks for a solution, `again` for one given `{critique}`."""
 
     name: str
     task: str
@@ -38,8 +60,9 @@ class ActorDialect:
         )
         return Prompt(dialogue)
 
-    def rewind(self, turns: Turns, kept: str, critique: Critique | None) -> Prompt:
+    def rewind(self, turns: Turns, solution: str, kept: str, critique: Critique | None) -> Prompt:
         """Ask for a solution that has begun with the kept steps; the critique is a note beside the task."""
+        del solution
         note = self.mind.format(critique=words_of(critique)) if critique else ""
         return Prompt(_asked(turns, self.task + note), prefix=kept)
 
@@ -68,7 +91,7 @@ def _turn(role: Literal["user", "assistant"], content: str) -> Message:
     return Message.model_construct(role=role, content=content)
 
 
-STRUCTURED = ActorDialect(
+STRUCTURED = ChatDialect(
     name="structured",
     task=(
         "Solve this step by step. Write one step a line, each beginning with its number: Step 1: ..., Step 2: ...\n"
@@ -82,7 +105,7 @@ STRUCTURED = ActorDialect(
     mind="\nAn earlier attempt failed; take care not to repeat its mistake.\n{critique}",
 )
 
-MATHCRITIQUE = ActorDialect(
+MATHCRITIQUE = ChatDialect(
     name="mathcritique",
     task=("Reason step by step, one sentence a line, and finish with the line: The answer is $\\boxed{...}$."),
     again=(
@@ -92,4 +115,5 @@ MATHCRITIQUE = ActorDialect(
     mind="\nA critique of an earlier attempt said:\n{critique}",
 )
 
-DIALECTS = {dialect.name: dialect for dialect in (STRUCTURED, MATHCRITIQUE)}
+DIALECTS: dict[str, ActorDialect] = {dialect.name: dialect for dialect in (STRUCTURED, MATHCRITIQUE, PocketActor())}
+"""The dialects by name."""

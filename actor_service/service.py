@@ -53,7 +53,7 @@ class ActorService(RoleService):
     @property
     def dialect(self) -> str:
         """The dialect in use."""
-        return self.settings.dialect
+        return self.settings.spoken
 
     def card(self) -> ModelCard:
         """What the actor says about itself; overhead = the prompts' tokens around empty texts."""
@@ -89,7 +89,7 @@ class ActorService(RoleService):
         critique = self._safe_critique(body.critique)
         kept = prefix_of(body.solution, body.keep_steps)
         if kept and self.engine.capabilities.prefix:
-            prompt = dialect.rewind(turns, self.safe(kept), critique)
+            prompt = dialect.rewind(turns, self.safe(body.solution), self.safe(kept), critique)
         else:
             prompt = dialect.rewrite(turns, self.safe(body.solution), critique)
         await self._write("refine", prompt, body, call, emit)

@@ -23,11 +23,11 @@ class Span:
     end: int
 
 
-def split(text: str, start: int = 0) -> list[Span]:
-    """The steps of `text` from `start`, where a step must begin. What comes after the `MAX_STEPS`th is part of it."""
+def split(text: str) -> list[Span]:
+    """The steps of `text`. What comes after the `MAX_STEPS`th is part of it."""
     starts: list[int] = []
     marked = False
-    for match in _LINE.finditer(text, start):
+    for match in _LINE.finditer(text):
         line = match.group()
         if not line.strip():
             continue
@@ -53,28 +53,35 @@ def prefix_of(text: str, keep_steps: int) -> str:
 
 
 class StepWriter:
-    """Follows a solution as it is written and tells each step as soon as it cannot change."""
+    """Follows a solution as it is written, and tells a step once it cannot change. Only the last line is read twice."""
 
     def __init__(self) -> None:
         self.text = ""
         self._told = 0
-        self._open = 0
+        self._line = 0
+        self._open: int | None = None
+        self._marked = False
 
     def feed(self, text: str) -> list[WrittenStep]:
         """Take more text; the steps that it completed."""
         self.text += text
-        spans = split(self.text, self._open)
-        done = [self._next(span) for span in spans[:-1]] if self._told + len(spans) <= MAX_STEPS else []
-        if done:
-            self._open = spans[-1].start
+        done: list[WrittenStep] = []
+        for match in _LINE.finditer(self.text, self._line):
+            start, line = match.start(), match.group()
+            marker = _MARKER.match(line) is not None
+            opens = line.strip() and (marker or not self._marked or _ANSWER.match(line))
+            if start == self._open:
+                self._marked = marker
+            elif opens and self._told < MAX_STEPS - 1:
+                done += [] if self._open is None else [self._next(Span(self._open, start))]
+                self._open, self._marked = start, marker
+            if line.endswith("\n"):
+                self._line = match.end()
         return done
 
     def close(self) -> list[WrittenStep]:
-        """The text is complete; the steps not yet told."""
-        spans = split(self.text, self._open)[: MAX_STEPS - self._told]
-        if spans:
-            spans[-1] = Span(spans[-1].start, len(self.text))
-        return [self._next(span) for span in spans]
+        """The text is complete; the step not yet told."""
+        return [] if self._open is None else [self._next(Span(self._open, len(self.text)))]
 
     def _next(self, span: Span) -> WrittenStep:
         self._told += 1

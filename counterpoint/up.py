@@ -11,7 +11,7 @@ import anyio
 
 from counterpoint.supervisor import Plan, free_port, keep, wait_ready
 from orchestrator.settings import OrchestratorSettings
-from services.engines.models import SMOLLM2, ModelError, model_path
+from services.engines.models import PAIR, POCKET, SMOLLM2, ModelError, model_path
 from services.settings import ActorSettings, CriticSettings, SettingsError
 
 SCRIPTED = "scripted"
@@ -41,11 +41,15 @@ def known_variables() -> list[str]:
 def _models(models: str) -> dict[str, str]:
     if models == SCRIPTED:
         return {"COUNTERPOINT_ACTOR_ENGINE": SCRIPTED, "COUNTERPOINT_CRITIC_ENGINE": SCRIPTED}
+    actor, critic = PAIR if models == POCKET else (models, models)
     try:
-        path = model_path(models)
+        paths = model_path(actor), model_path(critic)
     except ModelError as error:
-        raise SettingsError(f"--models {models}: give {SMOLLM2}, {SCRIPTED} or the path of a GGUF file ({error})") from error
-    return {"COUNTERPOINT_ACTOR_MODEL": str(path), "COUNTERPOINT_CRITIC_MODEL": str(path)}
+        choices = f"{POCKET}, {SMOLLM2}, {SCRIPTED} or the path of a GGUF file"
+        raise SettingsError(f"--models {models}: give {choices} ({error})") from error
+    if models != POCKET:
+        actor, critic = map(str, paths)
+    return {"COUNTERPOINT_ACTOR_MODEL": actor, "COUNTERPOINT_CRITIC_MODEL": critic}
 
 
 async def up(

@@ -6,30 +6,53 @@ told comes before what others wrote last, and prefixes stay cached.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from critic_service.nonce import fenced, unmarked
-from critic_service.parsing import critique, parse_all, parse_first, parse_labels, parse_published
+from critic_service.parsing import critique, label_of, parse_all, parse_first, parse_labels, parse_published
+from critic_service.scoring import label_probabilities, probability, with_probabilities
 from services.contracts.critique import Critique
 from services.contracts.problem import Message
-from services.engines.protocol import Guide, Prompt
+from services.engines.protocol import Guide, Prompt, TokenLogprobs
 
 RIGHT, WRONG = "correct", "incorrect"
 CHOICES = ("Correct", "Incorrect")
+PRIOR = 0.5
+"""p_correct of a solution without a readable critique, and where a verdict changes its direction."""
 MAX_EXPLANATION_CHARS = 400
 """A guided explanation is no longer; enough for the first error, cheap enough for a small critic."""
 
 Parse = Callable[[str], Critique]
+Weigh = Callable[[Critique, Sequence[TokenLogprobs]], Critique]
+
+
+def by_labels(found: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
+    """The critique with the probabilities of its labels, out of the tokens that were written."""
+    scored = with_probabilities(found.labels, label_probabilities(tokens, RIGHT, WRONG))
+    final = "incorrect" if found.verdict == "incorrect" and found.first_error is None else None
+    return critique(found.depth, scored, found.explanations, final)
+
+
+def by_word(found: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
+    """The word decides the direction only where no probability does."""
+    p = probability(tokens[0].top, *CHOICES) if tokens else None
+    decided = found.verdict if p is None else ("correct" if p >= PRIOR else "incorrect")
+    return found.model_copy(update={"verdict": decided, "p_correct": p})
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt, the guide on its answer, and what reads the answer."""
+    """A prompt, the guide on its answer, what reads the answer, and what its tokens' probabilities say.
+
+    With `score`, nothing is written: the engine reads that answer, and its probability is what counts.
+    """
 
     prompt: Prompt
     guide: Guide | None
     parse: Parse
+    weigh: Weigh = by_labels
+    score: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +79,9 @@ class Case:
 def verdict(case: Case) -> Question:
     """One guided word, whose probability is p_correct."""
     prompt = case.asked("Is this solution correct, with the right final answer? Reply with one word, Correct or Incorrect.")
-    return Question(prompt, Guide("choice", CHOICES), lambda _text: Critique(depth="verdict", verdict="unsure"))
+    return Question(
+        prompt, Guide("choice", CHOICES), lambda text: Critique(depth="verdict", verdict=label_of(text)), by_word
+    )
 
 
 def labels(case: Case) -> Question:
@@ -110,7 +135,11 @@ def question(dialect: str, case: Case, depth: str, explain: str) -> Question:
     if depth == "verdict":
         return verdict(case)
     asked = labels(case) if depth == "labels" else EXPLAIN[dialect](case, explain)
-    return Question(asked.prompt, asked.guide, lambda text: _without_mark(asked.parse(text), case.mark))
+
+    def parse(text: str) -> Critique:
+        return _without_mark(asked.parse(text), case.mark)
+
+    return replace(asked, parse=parse)
 
 
 def _without_mark(found: Critique, mark: str) -> Critique:

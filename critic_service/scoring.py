@@ -28,13 +28,9 @@ def probability(top: Sequence[tuple[str, float]], right: str, wrong: str) -> flo
 
 def label_probabilities(tokens: Sequence[TokenLogprobs], right: str, wrong: str) -> list[float | None]:
     """p(right) for each label of a JSON critique, in order of appearance in the generated text."""
-    starts: list[int] = []
-    text = ""
-    for token in tokens:
-        starts.append(len(text))
-        text += token.token
+    text = "".join(token.token for token in tokens)
     return [
-        probability(_token_at(tokens, starts, match.start(match.lastindex or 0)).top, right, wrong)
+        probability(token_at(tokens, match.start(match.lastindex or 0)).top, right, wrong)
         for match in _LABEL_AT.finditer(text)
     ]
 
@@ -46,5 +42,11 @@ def with_probabilities(labels: Sequence[StepLabel], found: Sequence[float | None
     return tuple(label.model_copy(update={"p_correct": p}) for label, p in zip(labels, found, strict=True))
 
 
-def _token_at(tokens: Sequence[TokenLogprobs], starts: list[int], place: int) -> TokenLogprobs:
-    return tokens[max(index for index, start in enumerate(starts) if start <= place)]
+def token_at(tokens: Sequence[TokenLogprobs], place: int) -> TokenLogprobs:
+    """The token that holds the character at `place` of the text that the tokens make."""
+    end = 0
+    for token in tokens:
+        end += len(token.token)
+        if end > place:
+            return token
+    raise IndexError(f"the text has no character {place}")

@@ -1,21 +1,22 @@
 """Judging: from a request to the events of its critique, inside its allowance."""
 
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 
 import structlog
 from prometheus_client import Counter
 
-from critic_service.dialects import CHOICES, RIGHT, WRONG, Case, Question, question
+from critic_service.asking import ask_for
+from critic_service.dialects import PRIOR, Case, Question
 from critic_service.nonce import nonce
-from critic_service.parsing import UnparsableCritique, critique, label_of
-from critic_service.scoring import label_probabilities, probability, with_probabilities
+from critic_service.parsing import UnparsableCritique
 from services.allowances import completion_cap
 from services.contracts.calls import CritiqueEvent, ExplanationEvent, Judge, LabelEvent, UsageEvent
 from services.contracts.critique import DEPTHS, Critique
 from services.contracts.model import ModelCard
 from services.contracts.problem import Message
 from services.contracts.usage import Usage
-from services.engines.protocol import Generation, Guide, Running, TokenLogprobs
+from services.engines.protocol import Generation, Guide, Prompt, Running, TokenLogprobs
 from services.errors import CounterpointError, EngineFailed
 from services.identity import CallContext
 from services.role import OpenEngine, RoleService
@@ -25,7 +26,9 @@ from services.streaming import Emit
 TOP_LOGPROBS = 20
 """Alternatives asked for at each token; both words of a label are among them as a rule."""
 
-PRIOR = 0.5
+SCORED_READS = 3.0
+"""Tokens read for each token of a solution whose critique is scored: its own, and those of a critique twice as long."""
+
 EMPTY = Case((Message(role="user", content=""),), ("",), "0" * 12)
 
 log = structlog.get_logger("critic")
@@ -44,6 +47,7 @@ class CriticService(RoleService):
 
     def __init__(self, settings: RoleSettings, open_engine: OpenEngine, secret: bytes) -> None:
         super().__init__(settings, open_engine)
+        self._ask = ask_for(settings)
         self._secret = secret
         self.unparsable = Counter(
             "counterpoint_critic_unparsable_total",
@@ -54,17 +58,19 @@ class CriticService(RoleService):
 
     def card(self) -> ModelCard:
         """What the critic says about itself; overhead = the prompts' tokens around an empty problem and one empty step."""
-        engine, dialect = self.engine, self.settings.dialect
+        engine = self.engine
+        asked = {depth: self._ask(EMPTY, depth, "all", engine.capabilities.score) for depth in DEPTHS}
         return ModelCard(
             role="critic",
             model=engine.model,
             engine=engine.name,
-            dialect=dialect,
+            dialect=self.settings.spoken,
             context_length=engine.context_length,
             parameters=engine.parameters,
             capabilities=engine.capabilities,
             counts=engine.capabilities.counts,
-            overhead={depth: engine.count(question(dialect, EMPTY, depth, "all").prompt) for depth in DEPTHS},
+            overhead={depth: engine.count(_whole(question)) for depth, question in asked.items()},
+            reads={depth: SCORED_READS if question.score else 1.0 for depth, question in asked.items()},
             depths=DEPTHS,
             prior=PRIOR,
         )
@@ -73,16 +79,14 @@ class CriticService(RoleService):
         """Judge a solution at a depth. What cannot be read is `unsure`, never `correct`."""
         asked = self._question(body)
         cap = completion_cap(
-            body.allowance, prompt_tokens=self.engine.count(asked.prompt), n=1, max_tokens=body.sampling.max_tokens
+            body.allowance, prompt_tokens=self.engine.count(_whole(asked)), n=1, max_tokens=body.sampling.max_tokens
         )
-        sampling = body.sampling.model_copy(update={"max_tokens": cap})
-        generation = Generation(asked.prompt, sampling, guide=self._guide(asked.guide), top_logprobs=TOP_LOGPROBS)
         running: Running | None = None
         heard = _Heard()
         outcome = "cancelled"
         try:
             with self.calls.running(call) as scope:
-                async with self.engine.generate(generation) as running:
+                async with self._answer(asked, body, cap) as running:
                     async for delta in running:
                         heard.text += delta.text
                         heard.tokens += delta.logprobs
@@ -105,7 +109,16 @@ class CriticService(RoleService):
         turns = tuple(turn.model_copy(update={"content": self.safe(turn.content)}) for turn in body.turns)
         steps = tuple(self.safe(step) for step in body.steps)
         mark = nonce(self._secret, turns, body.sampling.seed)
-        return question(self.settings.dialect, Case(turns, steps, mark), body.depth, body.explain)
+        return self._ask(Case(turns, steps, mark), body.depth, body.explain, self.engine.capabilities.score)
+
+    def _answer(self, asked: Question, body: Judge, cap: int) -> AbstractAsyncContextManager[Running]:
+        """Have the engine write the answer, or read the one that is given."""
+        if asked.score is not None:
+            return self.engine.score(asked.prompt, asked.score)
+        sampling = body.sampling.model_copy(update={"max_tokens": cap})
+        return self.engine.generate(
+            Generation(asked.prompt, sampling, guide=self._guide(asked.guide), top_logprobs=TOP_LOGPROBS)
+        )
 
     def _guide(self, guide: Guide | None) -> Guide | None:
         """The guide where the engine has its kind; else the parser decides alone."""
@@ -113,16 +126,11 @@ class CriticService(RoleService):
 
     def _read(self, body: Judge, asked: Question, heard: _Heard) -> Critique:
         try:
-            if body.depth == "verdict":
-                return _verdict(heard)
-            found = asked.parse(heard.text)
+            return asked.weigh(asked.parse(heard.text), heard.tokens)
         except UnparsableCritique as error:
             self.unparsable.labels(body.depth).inc()
             log.warning("unparsable", depth=body.depth, reason=error.reason)
             return Critique(depth=body.depth, verdict="unsure", unparsable=True)
-        scored = with_probabilities(found.labels, label_probabilities(heard.tokens, RIGHT, WRONG))
-        final = "incorrect" if found.verdict == "incorrect" and found.first_error is None else None
-        return critique(body.depth, scored, found.explanations, final)
 
     @staticmethod
     async def _tell(found: Critique, emit: Emit) -> None:
@@ -134,9 +142,6 @@ class CriticService(RoleService):
         await emit(CritiqueEvent(**found.model_dump()))
 
 
-def _verdict(heard: _Heard) -> Critique:
-    """The word decides the direction only where no probability does."""
-    word = label_of(heard.text)
-    p = probability(heard.tokens[0].top, CHOICES[0], CHOICES[1]) if heard.tokens else None
-    decided = word if p is None else ("correct" if p >= PRIOR else "incorrect")
-    return Critique(depth="verdict", verdict=decided, p_correct=p)
+def _whole(asked: Question) -> Prompt:
+    """All that the engine reads."""
+    return replace(asked.prompt, prefix=asked.score or "")

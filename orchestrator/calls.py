@@ -122,8 +122,8 @@ async def refine(
 async def critique(solve: Solve, candidate: Candidate, depth: Depth, explain: str, place: Place) -> Critique | None:
     """Have the critic judge a candidate; None (and degraded) where the critic is unavailable. Raises `LimitReached`."""
     completion = estimate.critique_completion(depth, len(candidate.steps), solve.critique_tokens)
-    texts = [*(turn.content for turn in solve.turns), *(step.text for step in candidate.steps)]
-    bound, likely = estimate.prompt(solve.critic.card, depth, texts)
+    turns, steps = [turn.content for turn in solve.turns], [step.text for step in candidate.steps]
+    bound, likely = estimate.critiquing(solve.critic.card, depth, turns, steps)
     tries = Tries(solve, "critic", Want(bound, likely, completion), place, solve.reserved.pop(candidate.id, None))
     while True:
         grant = await tries.lease()

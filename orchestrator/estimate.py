@@ -42,7 +42,20 @@ def judging(card: ModelCard | None, depth: Depth, turns: Iterable[str], steps: i
     bound, likely = prompt(card, depth, turns)
     markers = STEP_TOKENS * steps
     completion = critique_completion(depth, steps, EXPLANATION_TOKENS)
-    return Want(bound=bound + markers, likely=likely + markers, completion=completion)
+    return Want(bound=bound + markers, likely=likely + markers, completion=completion, reads=reads(card, depth))
+
+
+def critiquing(card: ModelCard | None, depth: Depth, turns: Iterable[str], steps: Iterable[str]) -> tuple[int, int]:
+    """Bound and likely length of the prompt that has these steps judged."""
+    bound, likely = prompt(card, depth, turns)
+    parts = [len(text.encode()) + STEP_TOKENS for text in steps]
+    much = reads(card, depth) * sum(parts)
+    return bound + ceil(much), likely + ceil(much / LIKELY_BYTES_PER_TOKEN)
+
+
+def reads(card: ModelCard | None, depth: Depth) -> float:
+    """Tokens that judging reads for each token of the solution."""
+    return card.reads.get(depth, 1.0) if card else 1.0
 
 
 def refining(card: ModelCard | None, turns: Iterable[str], original: Candidate) -> tuple[int, int]:
@@ -62,9 +75,9 @@ def round_of(
     explain, verdict = (judging(critic, depth, turns, steps) for depth in ("explain", judge))
     _, refine = refining(actor, turns, candidate)
     return (
-        _likely(explain.likely + length, STEP_TOKENS * 4),
+        _likely(explain.likely + ceil(explain.reads * length), STEP_TOKENS * 4),
         _likely(refine, length),
-        _likely(verdict.likely + length, verdict.completion),
+        _likely(verdict.likely + ceil(verdict.reads * length), verdict.completion),
     )
 
 

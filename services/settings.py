@@ -96,7 +96,8 @@ class RoleSettings(ServiceSettings):
     engine: Literal["embedded", "scripted"] = "embedded"
     model: str = "smollm2"
     tokenizer: str | None = None
-    dialect: Literal["structured", "mathcritique"] = "structured"
+    dialect: Literal["structured", "mathcritique", "pocket"] | None = None
+    """None = the model's own: `pocket` for the pocket pair, `structured` for every other."""
     context_length: Annotated[int, Field(ge=128)] = 2048
     slots: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -106,6 +107,11 @@ class RoleSettings(ServiceSettings):
     scripted_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     scripted_garbage_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     scripted_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.3
+
+    @property
+    def spoken(self) -> str:
+        """The dialect."""
+        return self.dialect or ("pocket" if self.model.startswith("pocket-") else "structured")
 
 
 class ActorSettings(RoleSettings):

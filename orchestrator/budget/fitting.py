@@ -18,8 +18,8 @@ class Want:
     """What a call would like to spend, in tokens.
 
     The prompt has at most `bound` tokens, as a rule `likely`. Each of `n` completions has at most `completion`. `judge`
-    is what judging one of them will take beside the completion itself; it is reserved with the call. `strict`
-    forbids the call where that cannot be reserved.
+    is what judging one of them will take beside the completion itself, which it reads `reads` times over; it is reserved
+    with the call. `strict` forbids the call where that cannot be reserved.
     """
 
     bound: int
@@ -28,6 +28,7 @@ class Want:
     n: int = 1
     judge: "Want | None" = None
     strict: bool = False
+    reads: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def _judge(roles: Roles, want: Want, completion: int) -> Charge | None:
     """Judging one sample: its text becomes part of the critic's prompt."""
     if want.judge is None:
         return None
-    return _call(roles["critic"], want.judge.likely + completion, 1, want.judge.completion)
+    return _call(roles["critic"], want.judge.likely + math.ceil(want.judge.reads * completion), 1, want.judge.completion)
 
 
 def _fit(roles: Roles, role: Role, want: Want) -> Fit | None:

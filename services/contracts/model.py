@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from services.contracts.base import Probability, Reply
 from services.contracts.critique import Depth
 
@@ -34,6 +36,8 @@ class ModelCard(Reply):
     counts: Literal["exact", "bounded"]
     overhead: dict[str, int]
     """Prompt tokens of each verb (`draft`, `refine`) or depth with empty texts."""
+    reads: dict[str, float] = Field(default_factory=dict)
+    """Tokens that judging at a depth reads for each token of the solution; 1 where it is not named (critic only)."""
     depths: tuple[Depth, ...] = ()
     prior: Probability = 0.5
     """p_correct of a candidate whose critique is missing or unparsable (critic only)."""

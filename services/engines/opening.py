@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
-from services.engines.models import ModelError, model_path
+from services.engines.models import ModelError, model_path, tokenizer_path
 from services.engines.protocol import Engine
 from services.engines.scripted import ScriptedEngine, ScriptedOptions
 from services.engines.scripts import Plausible
@@ -18,7 +18,7 @@ async def open_engine(settings: RoleSettings) -> Engine:
         return await EmbeddedEngine.load(
             EmbeddedOptions(
                 model_path=model_path(settings.model),
-                tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else None,
+                tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else tokenizer_path(settings.model),
                 context_length=settings.context_length,
                 slots=settings.slots,
                 threads=settings.threads,

@@ -30,6 +30,8 @@ class Stack:
     actor: ScriptedEngine
     critic: ScriptedEngine
     services: tuple[RoleService, RoleService]
+    urls: tuple[str, str, str]
+    """Of the orchestrator, the actor and the critic."""
 
     async def solve(self, **body: Any) -> dict[str, Any]:
         """The response of a solve that succeeds."""
@@ -75,4 +77,4 @@ async def stack(
         ) as url,
         httpx.AsyncClient(base_url=url, timeout=60) as client,
     ):
-        yield Stack(client, engines[0], engines[1], (acting, judging))
+        yield Stack(client, engines[0], engines[1], (acting, judging), (url, actor_url, critic_url))

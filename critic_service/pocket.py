@@ -1,0 +1,143 @@
+"""The pocket critic, which derives before it labels, one line a step (`pocket.wording`), and needs no guide.
+
+Its probability of a solution is the likelihood of the critique that finds every step right, read in one pass and calibrated
+on problems of the development split. An engine that cannot score writes the critique instead, at every depth.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from critic_service.dialects import PRIOR, RIGHT, WRONG, Case, Question
+from critic_service.parsing import UnparsableCritique
+from critic_service.scoring import probability, token_at
+from pocket import wording
+from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
+from services.contracts.problem import Message
+from services.engines.protocol import Prompt, TokenLogprobs
+
+CALIBRATION = "calibration.json"
+
+_LINE = re.compile(r"Step (\d{1,4}): (.*, has .*: (?:(correct)\.|incorrect: .+))")
+_VERDICT = re.compile(r"Verdict: (?:correct|incorrect\. First error: step (\d{1,4}))\.")
+_LABEL = re.compile(r": (correct\.|incorrect: )")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """From the log-likelihood of the all-correct critique to p_correct: a logistic curve over its log-odds (Platt 1999)."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def __call__(self, likelihood: float) -> float:
+        """p_correct, in [0, 1]; `likelihood` is a natural logarithm."""
+        likelihood = min(likelihood, -1e-6)
+        odds = likelihood - math.log(-math.expm1(likelihood))
+        return 1 / (1 + math.exp(-max(-60.0, min(60.0, self.slope * odds + self.intercept))))
+
+    @classmethod
+    def load(cls, directory: Path) -> "Calibration":
+        """Read the file beside the model."""
+        return cls(**json.loads((directory / CALIBRATION).read_text("utf-8")))
+
+
+@dataclass(frozen=True, slots=True)
+class PocketCritic:
+    """How the pocket critic is asked."""
+
+    calibration: Calibration
+
+    def question(self, case: Case, depth: Depth, explain: str, *, scores: bool) -> Question:
+        """The question for a depth; `scores` tells whether the engine can read a given text."""
+        lines = [" ".join(step.split()) for step in case.steps]
+        problem = "\n".join(turn.content for turn in case.turns)
+        turns = (
+            Message.model_construct(role="user", content=problem),
+            Message.model_construct(role="assistant", content="\n".join(lines)),
+        )
+
+        def parse(text: str) -> Critique:
+            return parse_lines(text, len(lines), depth, every=explain == "all")
+
+        if depth == "explain" or not scores:
+            return Question(Prompt(turns), None, parse, by_line)
+        return Question(Prompt(turns), None, parse, self._by_likelihood, wording.all_correct(lines))
+
+    def _by_likelihood(self, found: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
+        """Probabilities of each step's line, and of the whole."""
+        p = self.calibration(sum(token.logprob for token in tokens))
+        right = p >= PRIOR
+        chances = [math.exp(min(0.0, part)) for part in _by_lines(tokens)]
+        labels = tuple(
+            StepLabel(index=label.index, label=RIGHT if right or chance >= PRIOR else WRONG, p_correct=chance)
+            for label, chance in zip(found.labels, chances, strict=False)
+        )
+        wrong = next((label.index for label in labels if label.label == WRONG), None)
+        return found.model_copy(
+            update={
+                "labels": labels[:wrong],
+                "first_error": wrong,
+                "verdict": RIGHT if right else WRONG,
+                "p_correct": p,
+            }
+        )
+
+
+def parse_lines(text: str, steps: int, depth: Depth, *, every: bool) -> Critique:
+    """Read the critic's lines: one a step up to the first wrong one, then the verdict. Raises `UnparsableCritique`.
+
+    An error that is found after the last step means that the solution stops too early: it is no step's error.
+    """
+    *lines, last = text.strip().split("\n")
+    verdict = _VERDICT.fullmatch(last)
+    read = [_line(index, line) for index, line in enumerate(lines, start=1)]
+    wrong = next((label.index for label, _ in read if label.label == WRONG), None)
+    if (
+        verdict is None
+        or (verdict[1] and int(verdict[1])) != wrong
+        or len(read) != (wrong or steps)
+        or len(read) > steps + 1
+    ):
+        raise UnparsableCritique("its verdict is not that of one line a step", text)
+    shown = read[:steps]
+    return Critique(
+        depth=depth,
+        labels=tuple(label for label, _ in shown),
+        explanations=tuple(words for label, words in shown if every or label.label == WRONG),
+        first_error=wrong if wrong is not None and wrong <= steps else None,
+        verdict=RIGHT if wrong is None else WRONG,
+    )
+
+
+def _line(index: int, line: str) -> tuple[StepLabel, StepExplanation]:
+    match = _LINE.fullmatch(line)
+    if match is None or int(match[1]) != index:
+        raise UnparsableCritique("a line does not judge the step that is next", line)
+    return StepLabel(index=index, label=RIGHT if match[3] else WRONG), StepExplanation(index=index, text=match[2])
+
+
+def by_line(found: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
+    """Probabilities out of a critique that was written: those of its labels, and their product for the whole."""
+    text = "".join(token.token for token in tokens)
+    chances = [probability(token_at(tokens, match.start()).top, RIGHT, WRONG) for match in _LABEL.finditer(text)]
+    known = [chance for chance in chances if chance is not None]
+    if len(known) < len(chances) or len(chances) < len(found.labels):
+        return found
+    labels = tuple(
+        label.model_copy(update={"p_correct": chance}) for label, chance in zip(found.labels, known, strict=False)
+    )
+    return found.model_copy(update={"labels": labels, "p_correct": math.prod(known)})
+
+
+def _by_lines(tokens: Sequence[TokenLogprobs]) -> list[float]:
+    """Log-probability of each line; a line break belongs to the line that it ends."""
+    sums = [0.0]
+    for token in tokens:
+        sums[-1] += token.logprob
+        if token.token.endswith("\n"):
+            sums.append(0.0)
+    return sums

@@ -1,0 +1,221 @@
+"""The actor on a real model behind a real server: its events, its account, its limits."""
+
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from actor_service.answer import answer_of
+from actor_service.dialects import DIALECTS
+from actor_service.steps import prefix_of, steps_of
+from services import sse
+from services.contracts.critique import Critique, StepExplanation
+from services.contracts.problem import Message
+from services.contracts.usage import Usage
+from services.engines.protocol import Prompt
+from services.engines.testing import ReadableEngine
+from services.testing import Told, told, wait_until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
+
+PROBLEM = "Ann has 3 boxes of 12 pencils and gives away 7. How many are left?"
+TURNS = (Message(role="user", content=PROBLEM),)
+SOLUTION = "Step 1: 3 * 12 = 36\nStep 2: 36 - 7 = 28\nThe answer is \\boxed{28}."
+CRITIQUE = Critique(
+    depth="explain",
+    verdict="incorrect",
+    first_error=2,
+    explanations=(StepExplanation(index=2, text="36 - 7 is 29."),),
+)
+DIALECT = DIALECTS["structured"]
+
+
+def draft(**fields: Any) -> dict[str, Any]:
+    """A short, seeded draft."""
+    return {"problem": PROBLEM, "sampling": {"seed": 3, "max_tokens": 40}, **fields}
+
+
+def refine(keep_steps: int, **fields: Any) -> dict[str, Any]:
+    """A short, seeded refinement of `SOLUTION`."""
+    said = {"solution": SOLUTION, "critique": CRITIQUE.model_dump(), "keep_steps": keep_steps}
+    return {**draft(), **said, **fields}
+
+
+def of(kind: str, events: Told) -> list[dict[str, Any]]:
+    """The data of the events of one kind."""
+    return [data for name, data in events if name == kind]
+
+
+def tokens(usage: Usage) -> tuple[int, int]:
+    """Prompt and completion."""
+    return usage.prompt_tokens, usage.completion_tokens
+
+
+def spent(events: Told) -> Usage:
+    """The account that a stream ends with."""
+    name, data = events[-1]
+    assert name == "usage"
+    return Usage.model_validate(data)
+
+
+def assert_told_step_by_step(events: Told) -> None:
+    """Each sample's steps came numbered, before its candidate, and are the candidate's own."""
+    for candidate in of("candidate", events):
+        before = events[: events.index(("candidate", candidate))]
+        steps = [step for step in of("step", before) if step["sample"] == candidate["sample"]]
+        assert [(step["index"], step["text"]) for step in steps] == [(s.index, s.text) for s in steps_of(candidate["text"])]
+        assert [step["text"] for step in steps] == [step["text"] for step in candidate["steps"]]
+        assert candidate["answer"] == answer_of(candidate["text"])
+
+
+@pytest.mark.parametrize("n", [1, 2])
+async def test_a_draft_is_told_and_counted_as_the_engine_counts(client: httpx.AsyncClient, engine: ReadableEngine, n: int):
+    """Every sample comes once, the prompt counts once, and usage is what the engine added to its totals."""
+    before = engine.totals
+    events = await told(client, "/v1/draft", draft(n=n))
+    usage = spent(events)
+    assert before + usage == engine.totals
+    assert usage.prompt_tokens == engine.count(DIALECT.draft(TURNS)) == len(engine.prompts[-1])
+    assert sorted(candidate["sample"] for candidate in of("candidate", events)) == list(range(n))
+    assert {candidate["finish_reason"] for candidate in of("candidate", events)} <= {"stop", "length"}
+    assert n <= usage.completion_tokens <= 40 * n
+    assert_told_step_by_step(events)
+
+
+async def test_steps_leave_as_they_are_completed(client: httpx.AsyncClient, engine: ReadableEngine):
+    """A step is read while the engine is still writing the next one."""
+    body = draft(n=2, sampling={"seed": 3, "max_tokens": 120})
+    early = 0
+    async with client.stream("POST", "/v1/draft", json=body) as response:
+        async for event in sse.decode(response.aiter_raw()):
+            early += event.event == "step" and engine.in_flight > 0
+    assert early > 0
+    assert engine.in_flight == 0
+
+
+async def test_a_plain_draft_is_the_conversation_and_nothing_else(client: httpx.AsyncClient, engine: ReadableEngine):
+    """`plain` adds no step prompt."""
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}, {"role": "user", "content": "Hm"}]
+    body = {"messages": messages, "plain": True, "sampling": {"max_tokens": 2}}
+    events = await told(client, "/v1/draft", body)
+    turns = tuple(Message.model_validate(message) for message in messages)
+    assert spent(events).prompt_tokens == engine.count(Prompt(turns))
+
+
+async def test_rewriting_shows_the_solution_and_its_critique(client: httpx.AsyncClient, engine: ReadableEngine):
+    """Nothing is kept; the prompt holds the solution and the critic's words."""
+    events = await told(client, "/v1/refine", refine(0))
+    prompt = DIALECT.rewrite(TURNS, SOLUTION, CRITIQUE)
+    assert engine.prompts[-1] == engine.tokenizer.prompt_ids(prompt)
+    assert [message.role for message in prompt.messages] == ["user", "assistant", "user"]
+    assert "On step 2: 36 - 7 is 29." in prompt.messages[-1].content
+    assert spent(events).prompt_tokens == engine.count(prompt)
+    assert_told_step_by_step(events)
+
+
+async def test_rewinding_keeps_the_steps_before_the_error(client: httpx.AsyncClient, engine: ReadableEngine):
+    """The kept step opens every sample, counts as prompt, and only what follows is written."""
+    events = await told(client, "/v1/refine", refine(1, n=2))
+    kept = prefix_of(SOLUTION, 1)
+    prompt = DIALECT.rewind(TURNS, SOLUTION, kept, CRITIQUE)
+    assert engine.prompts[-1] == engine.tokenizer.prompt_ids(prompt)
+    assert spent(events).prompt_tokens == engine.count(prompt)
+    candidates = of("candidate", events)
+    assert len(candidates) == 2
+    assert all(candidate["text"].startswith(kept) for candidate in candidates)
+    assert candidates[0]["steps"][0] == {"index": 1, "text": "Step 1: 3 * 12 = 36"}
+    assert_told_step_by_step(events)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("path", ["/v1/draft", "/v1/refine"])
+async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine: ReadableEngine, path: str, n: int):
+    """One token too few is refused with what is needed, before anything is computed; just enough is one token each."""
+    body = draft(n=n) if path == "/v1/draft" else refine(1, n=n)
+    prompt = (
+        DIALECT.draft(TURNS) if path == "/v1/draft" else DIALECT.rewind(TURNS, SOLUTION, prefix_of(SOLUTION, 1), CRITIQUE)
+    )
+    needed = engine.count(prompt) + n
+    before, requests = engine.totals, len(engine.prompts)
+    ((name, problem),) = await told(client, path, {**body, "allowance": {"max_tokens": needed - 1}})
+    assert (name, problem["status"], problem["code"], problem["needed"]) == ("refused", 422, "budget_too_small", needed)
+    assert (engine.totals, len(engine.prompts)) == (before, requests)
+    for more in (0, 5):
+        events = await told(client, path, {**body, "allowance": {"max_tokens": needed + more}})
+        each = 1 + more // n
+        assert tokens(spent(events)) == (needed - n, n * each)
+        assert {candidate["finish_reason"] for candidate in of("candidate", events)} == {"length"}
+
+
+async def test_completions_are_capped_together(client: httpx.AsyncClient):
+    """`max_completion_tokens` is shared by the samples; fewer than one each is refused."""
+    events = await told(client, "/v1/draft", draft(n=2, allowance={"max_completion_tokens": 7}))
+    assert spent(events).completion_tokens == 6
+    ((_, problem),) = await told(client, "/v1/draft", draft(n=2, allowance={"max_completion_tokens": 1}))
+    assert (problem["code"], problem["needed"]) == ("budget_too_small", 2)
+
+
+async def test_a_prompt_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ReadableEngine):
+    """The longest problem that a request may hold is too long for this model: 422 with its length, not a defect."""
+    ((_, problem),) = await told(client, "/v1/draft", draft(problem="a " * 32_768))
+    assert (problem["status"], problem["limit"]["name"]) == (422, "context_length")
+    assert problem["needed"] > engine.context_length
+
+
+async def test_a_cancelled_call_ends_with_its_exact_usage(client: httpx.AsyncClient, engine: ReadableEngine):
+    """`DELETE /v1/calls/{id}` aborts it in the engine; the stream ends with what it has."""
+    before, aborted, requests = engine.totals, engine.aborted, len(engine.texts)
+    streams: list[Told] = []
+
+    async def follow() -> None:
+        body = draft(problem="Tell a very long story.", plain=True, n=2, sampling={"seed": 1, "max_tokens": 600})
+        streams.append(await told(client, "/v1/draft", body, {"X-Call-ID": "story"}))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(follow)
+        await wait_until(lambda: any(engine.texts[requests:]))
+        cancelled = await client.delete("/v1/calls/story")
+        assert (cancelled.status_code, cancelled.json()) == (202, {"cancelled": True})
+    (events,) = streams
+    assert [candidate["finish_reason"] for candidate in of("candidate", events)] == ["cancelled"] * 2
+    assert before + spent(events) == engine.totals
+    assert 0 < spent(events).completion_tokens < 1_200
+    assert (engine.aborted, engine.in_flight) == (aborted + 1, 0)
+    assert (await client.delete("/v1/calls/story")).json() == {"cancelled": False}
+
+
+async def test_a_deadline_ends_a_call_in_the_same_way(client: httpx.AsyncClient, engine: ReadableEngine):
+    """After `X-Deadline-Ms` the call ends with what it has and what it used."""
+    before = engine.totals
+    body = draft(sampling={"seed": 3, "max_tokens": 500, "temperature": 2.0})
+    events = await told(client, "/v1/draft", body, {"X-Deadline-Ms": "400"})
+    assert [candidate["finish_reason"] for candidate in of("candidate", events)] == ["cancelled"]
+    assert before + spent(events) == engine.totals
+
+
+async def test_the_card_says_what_the_model_is(client: httpx.AsyncClient, engine: ReadableEngine):
+    """`GET /v1/model`: role, engine, capabilities, and the prompts' overhead, to which a problem adds its own tokens."""
+    card = (await client.get("/v1/model")).json()
+    assert (card["role"], card["engine"], card["dialect"], card["counts"]) == ("actor", "embedded", "structured", "exact")
+    assert (card["context_length"], card["parameters"]) == (768, 134_515_008)
+    assert card["capabilities"]["prefix"]
+    added = engine.count(DIALECT.draft(TURNS)) - card["overhead"]["draft"]
+    assert 0 < added <= len(PROBLEM.encode())
+    assert card["overhead"]["refine"] > card["overhead"]["draft"]
+
+
+async def test_what_was_written_is_counted(client: httpx.AsyncClient):
+    """The service's own metrics grow by a call and its tokens."""
+
+    async def metrics() -> dict[str, float]:
+        lines = (await client.get("/metrics")).text.splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+    await told(client, "/v1/draft", draft())
+    before = await metrics()
+    usage = spent(await told(client, "/v1/draft", draft()))
+    grown = {name: value - before.get(name, 0.0) for name, value in (await metrics()).items() if "_role_" in name}
+    assert grown['counterpoint_role_calls_total{outcome="ok",verb="draft"}'] == 1
+    assert grown['counterpoint_role_tokens_total{kind="prompt"}'] == usage.prompt_tokens
+    assert grown['counterpoint_role_tokens_total{kind="completion"}'] == usage.completion_tokens

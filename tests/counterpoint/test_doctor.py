@@ -1,0 +1,134 @@
+"""`counterpoint doctor`: what is well, what is not, and what to do about it."""
+
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+from fastapi import FastAPI
+from stack import NOWHERE, stack
+from typer.testing import CliRunner
+
+from counterpoint.cli import app
+from counterpoint.doctor import Finding, examine
+from services.testing import serve
+
+
+def looked(*arguments: str) -> tuple[int, list[str]]:
+    """The exit code and the lines."""
+    result = CliRunner().invoke(app, ["doctor", *arguments])
+    assert "Traceback" not in result.output
+    return result.exit_code, result.output.splitlines()
+
+
+def test_all_is_well():
+    """The settings as they come are good: exit code 0 and a line for each thing that was looked at."""
+    code, lines = looked()
+    assert code == 0
+    assert lines == [
+        "ok   environment",
+        "ok   settings of the orchestrator",
+        "ok   settings of the actor",
+        "ok   settings of the critic",
+        "ok   model of the actor",
+        "ok   model of the critic",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("COUNTERPOINT_ACTOR_SLOTS", "none", "COUNTERPOINT_ACTOR_SLOTS: Input should be a valid integer"),
+        (
+            "COUNTERPOINT_CRITIC_DIALECT",
+            "latin",
+            "COUNTERPOINT_CRITIC_DIALECT: Input should be 'structured' or 'mathcritique'",
+        ),
+        ("COUNTERPOINT_MAX_IN_FLIGHT", "0", "COUNTERPOINT_MAX_IN_FLIGHT: Input should be greater than or equal to 1"),
+        ("COUNTERPOINT_ACTOR_SLOT", "3", "nothing reads COUNTERPOINT_ACTOR_SLOT: correct its name"),
+        ("COUNTERPOINT_CONFIG", "nowhere.toml", "there is no file nowhere.toml"),
+        ("COUNTERPOINT_CRITIC_MODEL", "nowhere.gguf", "there is no model 'nowhere.gguf'"),
+        ("COUNTERPOINT_CRITIC_MODEL", __file__, "not a readable GGUF file"),
+        ("COUNTERPOINT_ACTOR_TOKENIZER", "nowhere", "nowhere holds no tokenizer"),
+    ],
+)
+def test_a_bad_setting_is_named(variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch):
+    """Exit code 1, and a line that says which setting and why; a secret's value would not be shown."""
+    monkeypatch.setenv(variable, value)
+    code, lines = looked()
+    assert code == 1
+    failures = [line for line in lines if line.startswith("FAIL ")]
+    assert failures
+    assert all(said in line for line in failures)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[actor\nslots = 2\n", "COUNTERPOINT_CONFIG: "),
+        ("actor = 3\n", "COUNTERPOINT_CONFIG: actor is not a table"),
+        ("[actor]\nslotz = 2\n", "COUNTERPOINT_CONFIG: [actor] has no setting slotz"),
+        ("[actor]\nslots = 'two'\n", "COUNTERPOINT_ACTOR_SLOTS: Input should be a valid integer"),
+        ("[actor]\nnonce_secret = 'hunter2'\n", "COUNTERPOINT_CONFIG: [actor] has no setting nonce_secret"),
+        ("\ufeff\x00", "COUNTERPOINT_CONFIG: "),
+    ],
+)
+def test_a_bad_file_is_named(text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """TOML that cannot be read, that is no table, or that holds a typing mistake; what stands in it is not repeated."""
+    path = tmp_path / "counterpoint.toml"
+    path.write_text(text, "utf-8")
+    monkeypatch.setenv("COUNTERPOINT_CONFIG", str(path))
+    code, lines = looked()
+    assert code == 1
+    assert [line for line in lines if line.startswith("FAIL settings of the actor: ") and said in line]
+    assert "hunter2" not in "".join(lines)
+
+
+def test_a_good_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A table for each service; the environment comes before it."""
+    path = tmp_path / "counterpoint.toml"
+    path.write_text("[actor]\nslots = 2\n[critic]\nslots = 'many'\n[orchestrator]\nmax_in_flight = 9\n", "utf-8")
+    monkeypatch.setenv("COUNTERPOINT_CONFIG", str(path))
+    assert looked()[0] == 1
+    monkeypatch.setenv("COUNTERPOINT_CRITIC_SLOTS", "3")
+    assert looked()[0] == 0
+
+
+async def service_at(url: str) -> Finding:
+    """What is found about the services at an address."""
+    return (await to_thread.run_sync(examine, url))[-1]
+
+
+@pytest.mark.anyio
+async def test_running_services_are_well():
+    """Nothing to advise."""
+    async with stack() as running:
+        url = str(running.client.base_url).rstrip("/")
+        assert await service_at(url) == Finding(f"service at {url}")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("without", "said"), [("actor", "actor is down"), ("critic", "critic is degraded")])
+async def test_a_dead_service_is_named(without: str, said: str):
+    """One that the others need and one that they can do without: both are told."""
+    async with stack(without=without) as running:
+        advice = (await service_at(str(running.client.base_url).rstrip("/"))).advice
+    assert advice
+    assert advice.startswith(said)
+    assert "look into its log" in advice
+
+
+@pytest.mark.anyio
+async def test_nothing_there_names_the_command_that_starts_it():
+    """An address that nobody listens on."""
+    advice = (await service_at(NOWHERE)).advice
+    assert advice
+    assert "start it with `counterpoint up`" in advice
+
+
+@pytest.mark.anyio
+async def test_another_server_is_told_from_ours():
+    """Something answers, but not as a service of Counterpoint does."""
+    async with serve(FastAPI()) as url:
+        advice = (await service_at(url)).advice
+    assert advice
+    assert "/readyz answers 404, not as a service of Counterpoint does" in advice

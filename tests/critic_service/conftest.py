@@ -1,0 +1,53 @@
+"""A critic on the bundled model, behind a real server, in both dialects."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from critic_service.routes import router
+from critic_service.service import CriticService
+from services.engines.embedded import EmbeddedOptions
+from services.engines.models import SMOLLM2, model_path
+from services.engines.testing import ReadableEngine
+from services.role import create_role_app
+from services.settings import CriticSettings
+from services.testing import serve
+
+SECRET = b"known to the tests"
+
+
+@pytest.fixture(scope="session")
+def secret() -> bytes:
+    """The key of the nonces."""
+    return SECRET
+
+
+@pytest.fixture(scope="session")
+def engine() -> ReadableEngine:
+    """The bundled model with two slots; the services close it."""
+    return ReadableEngine(EmbeddedOptions(model_path(SMOLLM2), context_length=768, slots=2, batch=32))
+
+
+@pytest.fixture(scope="session")
+async def client(engine: ReadableEngine) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the critic in the dialect `structured`."""
+    async for http in _client(engine, "structured"):
+        yield http
+
+
+@pytest.fixture(scope="session")
+async def published(engine: ReadableEngine) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the critic in the dialect `mathcritique`."""
+    async for http in _client(engine, "mathcritique"):
+        yield http
+
+
+async def _client(engine: ReadableEngine, dialect: str) -> AsyncIterator[httpx.AsyncClient]:
+    async def open_engine() -> ReadableEngine:
+        return engine
+
+    service = CriticService(CriticSettings.load(dialect=dialect), open_engine, SECRET)
+    app = create_role_app(service, "critic", [router(service)])
+    async with serve(app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+        yield http

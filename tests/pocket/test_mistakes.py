@@ -1,0 +1,75 @@
+"""The oracle and the mistakes it judges."""
+
+from collections import Counter
+from itertools import islice
+from random import Random
+
+from pocket import mistakes, oracle, wording
+from pocket.problems import problems
+
+PROBLEMS = list(islice(problems(5), 2000))
+
+
+def test_a_right_solution_is_found_right() -> None:
+    """And its critique is the all-correct one, to the letter."""
+    for problem in PROBLEMS:
+        solution = wording.solution(problem.steps)
+        judgement = oracle.judge(problem.steps, solution)
+        assert judgement.first_error is None
+        assert judgement.critique == wording.all_correct(solution.splitlines())
+
+
+def test_every_constructed_mistake_is_wrong_where_the_oracle_says() -> None:
+    """Checked apart from the oracle: lines before the first error state the right values, that one does not."""
+    random = Random(1)
+    for problem in PROBLEMS:
+        wrong = mistakes.mistaken(random, problem)
+        at = oracle.judge(problem.steps, wrong).first_error
+        assert at is not None
+        right_values = [line.split()[-1] for line in wording.solution(problem.steps).splitlines()]
+        values = [line.split()[-1] for line in wrong.splitlines()]
+        assert values[: at - 1] == right_values[: at - 1]
+        assert values[at - 1] != right_values[at - 1]
+
+
+def test_mistakes_fall_on_every_line() -> None:
+    """First errors are spread over the steps and the answer."""
+    random = Random(2)
+    eights = list(islice(problems(6, level=8), 1000))
+    found = Counter(oracle.judge(problem.steps, mistakes.mistaken(random, problem)).first_error for problem in eights)
+    assert set(found) == set(range(1, 10))
+
+
+def test_a_critique_stops_at_the_first_error() -> None:
+    """It derives, labels, says why, and gives its verdict."""
+    problem = next(p for p in PROBLEMS if p.level == 2)
+    first, last = problem.steps
+    right, slipped = f"{last.expression} = {last.value}", last.value + 1
+    wrong = mistakes.written([(first, first.value), (last, slipped)])
+    assert oracle.judge(problem.steps, wrong).critique.splitlines() == [
+        f"Step 1: {first.expression} = {first.value}, has {first.value}: correct.",
+        f"Step 2: {right}, has {slipped}: incorrect: {last.expression} is {last.value}, not {slipped}.",
+        "Verdict: incorrect. First error: step 2.",
+    ]
+
+
+def test_a_wrong_last_line_is_an_error() -> None:
+    """The line after the last step must state the answer."""
+    problem = PROBLEMS[0]
+    wrong = mistakes.written(mistakes.right(problem.steps), problem.answer + 1)
+    assert oracle.judge(problem.steps, wrong).first_error == problem.level + 1
+
+
+def test_a_missing_answer_is_an_error() -> None:
+    """A solution that breaks off is not right."""
+    problem = PROBLEMS[0]
+    cut = wording.solution(problem.steps).rpartition("\n")[0]
+    assert oracle.judge(problem.steps, cut).first_error == problem.level + 1
+
+
+def test_a_review_judges_every_line() -> None:
+    """As many lines as the solution has, whatever is wrong before them."""
+    random = Random(3)
+    for problem in PROBLEMS[:200]:
+        lines = oracle.review(problem.steps, mistakes.scrambled(random, problem)).splitlines()
+        assert len(lines) == problem.level + 1
