@@ -16,7 +16,8 @@ from typing import Literal
 import anyio
 import httpx
 
-from benchmarks.stack import Stack, say, stack
+from benchmarks import say
+from counterpoint.stack import Stack, stack
 
 IDLE_MS = 300.0
 POLL_SECONDS = 0.003

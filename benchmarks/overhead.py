@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import anyio
 import httpx
 
-from benchmarks.stack import Stack, say, stack
+from benchmarks import say
+from counterpoint.stack import Stack, stack
 from services.sse import MEDIA_TYPE
 
 ENGINE_SECONDS = 0.05

@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import anyio
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 import actor_service.app
 import critic_service.app
 import orchestrator.app
-from counterpoint import dialogue, doctor, supervisor
+from counterpoint import dialogue, doctor, evaluate, supervisor
 from counterpoint import up as stack
 from counterpoint.first import run as run_first
 from orchestrator.request import SolveRequest
@@ -123,6 +124,29 @@ def examine(url: str | None = None) -> None:
     for finding in findings:
         typer.echo(f"ok   {finding.what}" if finding.advice is None else f"FAIL {finding.what}: {finding.advice}")
     raise typer.Exit(int(any(finding.advice for finding in findings)))
+
+
+measure = typer.Typer(no_args_is_help=True, help="Measure accuracy against compute, through the services.")
+app.add_typer(measure, name="eval")
+
+
+@measure.command("pocket")
+def measure_pocket(
+    count: Annotated[int, typer.Option(min=1, help="Test problems.")] = 1000,
+    seed: int = 1,
+    out: Annotated[Path, typer.Option(help="Where rows are kept; a run that is started again goes on there.")] = Path(
+        "runs/pocket"
+    ),
+    urls: Annotated[
+        tuple[str, str, str] | None, typer.Option(help="Orchestrator, actor and critic, if they run already.")
+    ] = None,
+) -> None:
+    """The table of the pocket pair."""
+    try:
+        variables = stack.environment("pocket", [])
+    except SettingsError as error:
+        _stop(str(error))
+    typer.echo("\n".join(anyio.run(partial(evaluate.pocket, count, seed, out, urls, variables))))
 
 
 @app.command()

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from critic_service.dialects import Case, Question, question
-from critic_service.pocket import Calibration, PocketCritic
+from critic_service.pocket import PocketCritic
+from pocket.calibration import Calibration
 from services.contracts.critique import Depth
 from services.engines.models import tokenizer_path
 from services.settings import RoleSettings

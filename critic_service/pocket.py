@@ -4,45 +4,23 @@ Its probability of a solution is the likelihood of the critique that finds every
 on problems of the development split. An engine that cannot score writes the critique instead, at every depth.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from critic_service.dialects import PRIOR, RIGHT, WRONG, Case, Question
 from critic_service.parsing import UnparsableCritique
 from critic_service.scoring import probability, token_at
 from pocket import wording
+from pocket.calibration import Calibration
 from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
 from services.contracts.problem import Message
 from services.engines.protocol import Prompt, TokenLogprobs
 
-CALIBRATION = "calibration.json"
-
 _LINE = re.compile(r"Step (\d{1,4}): (.*, has .*: (?:(correct)\.|incorrect: .+))")
 _VERDICT = re.compile(r"Verdict: (?:correct|incorrect\. First error: step (\d{1,4}))\.")
 _LABEL = re.compile(r": (correct\.|incorrect: )")
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """From the log-likelihood of the all-correct critique to p_correct: a logistic curve over its log-odds (Platt 1999)."""
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def __call__(self, likelihood: float) -> float:
-        """p_correct, in [0, 1]; `likelihood` is a natural logarithm."""
-        likelihood = min(likelihood, -1e-6)
-        odds = likelihood - math.log(-math.expm1(likelihood))
-        return 1 / (1 + math.exp(-max(-60.0, min(60.0, self.slope * odds + self.intercept))))
-
-    @classmethod
-    def load(cls, directory: Path) -> "Calibration":
-        """Read the file beside the model."""
-        return cls(**json.loads((directory / CALIBRATION).read_text("utf-8")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +47,7 @@ class PocketCritic:
 
     def _by_likelihood(self, found: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
         """Probabilities of each step's line, and of the whole."""
-        p = self.calibration(sum(token.logprob for token in tokens))
+        p = self.calibration.probability(sum(token.logprob for token in tokens))
         right = p >= PRIOR
         chances = [math.exp(min(0.0, part)) for part in _by_lines(tokens)]
         labels = tuple(

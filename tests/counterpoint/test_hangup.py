@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.hangup import During, Mode, idle_after
-from benchmarks.stack import stack
+from counterpoint.stack import stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 

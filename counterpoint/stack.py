@@ -1,7 +1,6 @@
-"""The three services as processes of their own, for a benchmark to measure."""
+"""The three services as processes of their own, for as long as a block of code runs: for benchmarks and evaluation."""
 
 import os
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -56,9 +55,3 @@ async def stack(settings: Mapping[str, str]) -> AsyncGenerator[Stack]:
 def _children() -> list[int]:
     own = os.getpid()
     return [int(child) for child in Path(f"/proc/{own}/task/{own}/children").read_text("utf-8").split()]
-
-
-def say(line: str) -> None:
-    """Print a line of a report."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Measures what strategies reach and what they cost, over HTTP, against running services."""

@@ -1,0 +1,100 @@
+"""The GGUF file is the model: llama.cpp computes what the weights say, reckoned here with numpy."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pocket import wording
+from pocket.convert import convert, read_safetensors
+from pocket.problems import problems
+from services.contracts.problem import Message
+from services.contracts.sampling import Sampling
+from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.gguf_file import read_gguf
+from services.engines.protocol import Generation, Prompt
+from services.engines.tokenizer import load_tokenizer
+
+WEIGHTS = Path(__file__).parents[2] / "pocket" / "weights"
+HEAD = 64
+
+Array = NDArray[np.float32]
+
+
+def normal(x: Array, weight: Array) -> Array:
+    """Root-mean-square normalisation."""
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight
+
+
+def turned(x: Array) -> Array:
+    """Rotary positions; (heads, length, head)."""
+    angles = np.arange(x.shape[1])[:, None] * 10_000.0 ** (-np.arange(0, HEAD, 2) / HEAD)
+    angles = np.concatenate((angles, angles), axis=1)
+    first, second = np.split(x, 2, axis=-1)
+    return x * np.cos(angles) + np.concatenate((-second, first), axis=-1) * np.sin(angles)
+
+
+def log_probabilities(directory: Path, ids: list[int]) -> Array:
+    """Of every next token, (length, vocabulary)."""
+    w = {name.removeprefix("model.").removesuffix(".weight"): tensor for name, tensor in read_safetensors(directory)}
+    x = w["embed_tokens"][ids]
+    mask = np.triu(np.full((len(ids), len(ids)), -np.inf), 1)
+    for layer in range(sum(name.endswith("q_proj") for name in w)):
+        at = f"layers.{layer}"
+        y = normal(x, w[f"{at}.input_layernorm"])
+        q, k, v = ((y @ w[f"{at}.self_attn.{n}_proj"].T).reshape(len(ids), -1, HEAD).swapaxes(0, 1) for n in "qkv")
+        scores = turned(q) @ turned(k).swapaxes(1, 2) / np.sqrt(HEAD) + mask
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = (scores / scores.sum(-1, keepdims=True)) @ v
+        x = x + mixed.swapaxes(0, 1).reshape(len(ids), -1) @ w[f"{at}.self_attn.o_proj"].T
+        y = normal(x, w[f"{at}.post_attention_layernorm"])
+        gate, up = y @ w[f"{at}.mlp.gate_proj"].T, y @ w[f"{at}.mlp.up_proj"].T
+        x = x + (gate / (1 + np.exp(-gate)) * up) @ w[f"{at}.mlp.down_proj"].T
+    logits = normal(x, w["norm"]) @ w["embed_tokens"].T
+    return (
+        logits
+        - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+        - logits.max(-1, keepdims=True)
+    )
+
+
+def test_converting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    """So a derived file can be checked by its hash."""
+    found = [convert(WEIGHTS / "actor", tmp_path / f"{place}.gguf").read_bytes() for place in "ab"]
+    assert found[0] == found[1]
+
+
+def test_both_models_are_small() -> None:
+    """Below 10 MB in the repository."""
+    sizes = [file.stat().st_size for file in WEIGHTS.rglob("*") if file.suffix != ".gguf" and file.is_file()]
+    assert sum(sizes) < 10_000_000
+
+
+@pytest.mark.anyio
+@pytest.mark.embedded
+@pytest.mark.parametrize("role", ["actor", "critic"])
+async def test_llama_cpp_computes_what_the_weights_say(role: str, tmp_path: Path) -> None:
+    """Greedy tokens, and the log-probability of each, agree with the reference."""
+    directory = WEIGHTS / role
+    path = convert(directory, tmp_path / "model.gguf")
+    problem = next(problems(1, split="test"))
+    turns = (problem.text,) if role == "actor" else (problem.text, wording.solution(problem.steps))
+    prompt = Prompt(tuple(Message(role="user", content=turn) for turn in turns))
+    sampling = Sampling(temperature=0.0, max_tokens=200)
+    engine = await EmbeddedEngine.load(EmbeddedOptions(path, tokenizer_path=directory, batch=64))
+    async with engine.generate(Generation(prompt, sampling, top_logprobs=1)) as running:
+        deltas = [delta async for delta in running]
+    await engine.close()
+    text = "".join(delta.text for delta in deltas)
+    tokenizer = load_tokenizer(directory)
+    before = tokenizer.encode(wording.prompt(*turns))
+    after = tokenizer.encode(text + wording.END)
+    scores = log_probabilities(directory / "model.safetensors", before + after)[len(before) - 1 : -1]
+    assert text.startswith("Step 1: ")
+    assert scores.argmax(-1).tolist() == after
+    found: list[Any] = [token.logprob for delta in deltas for token in delta.logprobs]
+    expected = scores.max(-1)[: len(found)]
+    assert found == pytest.approx(expected.tolist(), abs=0.02)
+    assert read_gguf(path).parameters == engine.parameters
