@@ -6,22 +6,27 @@ from fastapi import APIRouter, Depends
 
 from actor_service.service import ActorService
 from services.contracts.calls import Draft, Refine
+from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
 from services.identity import CallContext, call_context
+from services.openapi import errors
 from services.streaming import EventStreamResponse
 
 Call = Annotated[CallContext, Depends(call_context)]
+
+RESPONSES = errors(RequestTooLarge, InvalidRequest, BudgetTooSmall, EngineFailed, Overloaded, NotReady)
+"""What a call may be refused with before its first event."""
 
 
 def router(service: ActorService) -> APIRouter:
     """`POST /v1/draft` and `POST /v1/refine`."""
     routes = APIRouter(prefix="/v1", tags=["actor"])
 
-    @routes.post("/draft", response_class=EventStreamResponse)
+    @routes.post("/draft", response_class=EventStreamResponse, responses=RESPONSES)
     async def draft(body: Draft, call: Call) -> EventStreamResponse:
         """Write step-by-step solutions: `step`, `candidate`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.draft(body, call, emit))
 
-    @routes.post("/refine", response_class=EventStreamResponse)
+    @routes.post("/refine", response_class=EventStreamResponse, responses=RESPONSES)
     async def refine(body: Refine, call: Call) -> EventStreamResponse:
         """Write new solutions given a critique: `step`, `candidate`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.refine(body, call, emit))

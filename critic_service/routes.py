@@ -6,17 +6,22 @@ from fastapi import APIRouter, Depends
 
 from critic_service.service import CriticService
 from services.contracts.calls import Judge
+from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
 from services.identity import CallContext, call_context
+from services.openapi import errors
 from services.streaming import EventStreamResponse
 
 Call = Annotated[CallContext, Depends(call_context)]
+
+RESPONSES = errors(RequestTooLarge, InvalidRequest, BudgetTooSmall, EngineFailed, Overloaded, NotReady)
+"""What a call may be refused with before its first event."""
 
 
 def router(service: CriticService) -> APIRouter:
     """`POST /v1/critique`."""
     routes = APIRouter(prefix="/v1", tags=["critic"])
 
-    @routes.post("/critique", response_class=EventStreamResponse)
+    @routes.post("/critique", response_class=EventStreamResponse, responses=RESPONSES)
     async def critique(body: Judge, call: Call) -> EventStreamResponse:
         """Judge a solution: `label`, `explanation`, `critique`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.judge(body, call, emit))

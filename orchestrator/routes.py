@@ -7,20 +7,54 @@ from fastapi import APIRouter, Depends, Header
 from orchestrator import strategies
 from orchestrator.request import SolveRequest
 from orchestrator.runner import Runner, nobody, stream
+from services.contracts.events import SolveEvent
 from services.contracts.solve import SolveResult
+from services.errors import (
+    ActorFailed,
+    BudgetTooSmall,
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+    RequestTooLarge,
+)
 from services.identity import CallContext, call_context
+from services.openapi import Responses, errors
 from services.sse import MEDIA_TYPE
 from services.streaming import Emit, EventStreamResponse, OwnedJSONResponse
 
 Call = Annotated[CallContext, Depends(call_context)]
 Accept = Annotated[str, Header()]
 
+EVENT_SCHEMA = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"enum": [kind.model_fields["type"].default for kind in SolveEvent.__subclasses__()]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+"""One event of the stream; `id` is its number."""
+
+RESPONSES: Responses = {
+    200: {
+        "description": "The answer, or with `stream` the events as they happen (`services.contracts.events`).",
+        "content": {MEDIA_TYPE: {"schema": EVENT_SCHEMA}},
+    },
+    **errors(
+        RequestTooLarge, InvalidRequest, BudgetTooSmall, ActorFailed, EngineFailed, Overloaded, NotReady, DeadlineExceeded
+    ),
+}
+"""What `POST /solve` may answer with."""
+
 
 def router(runner: Runner) -> APIRouter:
     """The orchestrator's own routes."""
     routes = APIRouter(tags=["solve"])
 
-    @routes.post("/solve", response_model=SolveResult)
+    @routes.post("/solve", response_model=SolveResult, responses=RESPONSES)
     async def solve(request: SolveRequest, call: Call, accept: Accept = "") -> EventStreamResponse | OwnedJSONResponse:
         """Solve a problem: one JSON object, or with `stream` (or `Accept: text/event-stream`) its events as they happen."""
 

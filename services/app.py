@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, FastAPI
 
-from services import health, metrics, problems
+from services import health, metrics, openapi, problems
 from services.health import Check
 from services.limits import BodyLimit
 from services.metrics import ServiceMetrics
@@ -33,4 +33,5 @@ def create_app(
     app.add_middleware(Observed, metrics=service_metrics)
     for router in (*routers, health.router(checks), metrics.router(service_metrics)):
         app.include_router(router)
+    openapi.describe(app)
     return app

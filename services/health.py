@@ -9,10 +9,20 @@ import structlog
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
+from services.contracts.base import Reply
+
 CHECK_SECONDS = 2.0
 """A check that takes longer has failed."""
 
 State = Literal["ok", "degraded", "down"]
+
+
+class Readiness(Reply):
+    """`GET /readyz`: whether the service can do its work, and the state of what it needs."""
+
+    ready: bool
+    checks: dict[str, State]
+
 
 log = structlog.get_logger("health")
 
@@ -37,7 +47,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
         """Whether the process answers."""
         return {"status": "ok"}
 
-    @routes.get("/readyz")
+    @routes.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness, "description": "not ready"}})
     async def readyz() -> JSONResponse:
         """Whether the service can do its work, and the state of what it needs."""
         states: dict[str, State] = {}
@@ -45,8 +55,8 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
             for name, check in checks.items():
                 group.start_soon(_run, name, check, states)
         ready = all(states[name] == "ok" for name, check in checks.items() if check.required)
-        body = {"ready": ready, "checks": {name: states[name] for name in checks}}
-        return JSONResponse(body, status_code=200 if ready else 503, headers={"cache-control": "no-store"})
+        body = Readiness(ready=ready, checks={name: states[name] for name in checks})
+        return JSONResponse(body.model_dump(), status_code=200 if ready else 503, headers={"cache-control": "no-store"})
 
     return routes
 

@@ -15,17 +15,20 @@ async def open_engine(settings: RoleSettings) -> Engine:
     if settings.engine == "scripted":
         return ScriptedEngine(scripted_options(settings))
     try:
-        return await EmbeddedEngine.load(
-            EmbeddedOptions(
-                model_path=model_path(settings.model),
-                tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else tokenizer_path(settings.model),
-                context_length=settings.context_length,
-                slots=settings.slots,
-                threads=settings.threads,
-            )
-        )
+        return await EmbeddedEngine.load(embedded_options(settings))
     except ModelError as error:
         raise SettingsError(f"{type(settings).variable('model')}: {error}") from error
+
+
+def embedded_options(settings: RoleSettings) -> EmbeddedOptions:
+    """Which files the embedded engine loads, and how. Raises `ModelError`."""
+    return EmbeddedOptions(
+        model_path=model_path(settings.model),
+        tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else tokenizer_path(settings.model),
+        context_length=settings.context_length,
+        slots=settings.slots,
+        threads=settings.threads,
+    )
 
 
 def scripted_options(settings: RoleSettings) -> ScriptedOptions:

@@ -15,20 +15,20 @@ from services.settings import ActorSettings
 from services.testing import serve
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine() -> ReadableEngine:
     """The bundled model with two slots; the service closes it."""
     return ReadableEngine(EmbeddedOptions(model_path(SMOLLM2), context_length=768, slots=2, batch=32))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def client(engine: ReadableEngine) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the running service."""
 
     async def open_engine() -> ReadableEngine:
         return engine
 
-    service = ActorService(ActorSettings.load(), open_engine)
+    service = ActorService(ActorSettings.load(dialect="structured"), open_engine)
     app = create_role_app(service, "actor", [router(service)])
     async with serve(app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
         yield http

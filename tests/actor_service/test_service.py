@@ -84,13 +84,14 @@ async def test_a_draft_is_told_and_counted_as_the_engine_counts(client: httpx.As
 
 
 async def test_steps_leave_as_they_are_completed(client: httpx.AsyncClient, engine: ReadableEngine):
-    """A step is read while the engine is still writing the next one."""
-    body = draft(n=2, sampling={"seed": 3, "max_tokens": 120})
-    early = 0
+    """When a step is read, the engine has not yet written all of the text."""
+    listing = "Write a shopping list with ten items."
+    body = draft(problem=listing, plain=True, sampling={"temperature": 0.0, "max_tokens": 80})
     async with client.stream("POST", "/v1/draft", json=body) as response:
-        async for event in sse.decode(response.aiter_raw()):
-            early += event.event == "step" and engine.in_flight > 0
-    assert early > 0
+        events = sse.decode(response.aiter_raw())
+        written = [len(engine.texts[-1]) async for event in events if event.event == "step"]
+    assert len(written) > 4
+    assert written[0] < written[2] < written[4] <= len(engine.texts[-1])
     assert engine.in_flight == 0
 
 

@@ -38,7 +38,7 @@ def test_the_targets_of_make_exist(line: str):
 async def shell(command: str, **options: Any) -> str:
     """What a command prints, with the README's address replaced by that of running services."""
     async with stack(**options) as running:
-        address = str(running.client.base_url).removeprefix("http://").rstrip("/")
+        address = running.urls[0].removeprefix("http://")
         assert "localhost:8080" in command
         done = await run_process(["bash", "-euo", "pipefail", "-c", command.replace("localhost:8080", address)])
         return done.stdout.decode()
@@ -51,7 +51,7 @@ async def test_the_first_request_answers_as_it_says():
     assert result["solution"]
     assert result["answer"]
     assert result["stop_reason"] in {"agreed", "completed"}
-    assert result["usage"]["actor"]["calls"] == 1
+    assert result["usage"]["actor"]["calls"] >= 1
     assert result["usage"]["critic"]["calls"] >= 1
     assert 1 <= len(result["candidates"]) <= 4
 

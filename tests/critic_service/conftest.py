@@ -23,20 +23,20 @@ def secret() -> bytes:
     return SECRET
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine() -> ReadableEngine:
     """The bundled model with two slots; the services close it."""
     return ReadableEngine(EmbeddedOptions(model_path(SMOLLM2), context_length=768, slots=2, batch=32))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def client(engine: ReadableEngine) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the critic in the dialect `structured`."""
     async for http in _client(engine, "structured"):
         yield http
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def published(engine: ReadableEngine) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the critic in the dialect `mathcritique`."""
     async for http in _client(engine, "mathcritique"):

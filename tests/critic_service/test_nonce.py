@@ -137,7 +137,7 @@ async def test_marks_differ_from_solve_to_solve_and_never_reach_the_actor():
     assert seen[1]
     assert seen[0].isdisjoint(seen[1])
     told_to_actor = "\n".join(actor.asked)
-    assert "On step 1: The text after - is off." in told_to_actor
+    assert re.search(r"On step \d: The text after - is off\.", told_to_actor)
     assert not [mark for marks in seen for mark in marks if mark in told_to_actor]
 
 

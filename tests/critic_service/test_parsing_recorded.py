@@ -136,7 +136,7 @@ def test_what_was_recorded_is_read_as_it_was(entry: Recorded) -> None:
     assert (None if found is None else [label.label for label in found.labels]) == entry.labels
 
 
-@settings(max_examples=1000)
+@settings(max_examples=600)
 @given(st.data())
 def test_damage_never_makes_a_guess(data: st.DataObject) -> None:
     """Whatever is read speaks of steps that exist, in order, up to the end or a wrong step, in words that were written."""
@@ -173,7 +173,7 @@ def _strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-@settings(max_examples=1000)
+@settings(max_examples=600)
 @given(st.data())
 def test_correct_is_only_what_calls_every_step_correct(data: st.DataObject) -> None:
     """A damaged text with the verdict `correct` still says so of each step, and of nothing that it is wrong."""

@@ -14,6 +14,7 @@ from stack import stack
 from orchestrator.request import SolveRequest
 from services.client import stream_events
 from services.engines.scripted import ScriptedOptions
+from services.engines.scripts import Plausible
 
 pytestmark = pytest.mark.anyio
 
@@ -49,8 +50,8 @@ async def test_a_strategy_is_a_name_or_an_object():
 
 async def test_every_candidate_is_there_with_what_the_critic_thought():
     """`refine` drafts, has the draft judged, and writes it again where it was wrong; `parent` tells from what."""
-    wrong_first = ScriptedOptions(script=_wrong_then_right)
-    async with stack(wrong_first) as running:
+    actor, critic = ScriptedOptions(script=_wrong_then_right), ScriptedOptions(script=Plausible(misjudge_rate=0.0))
+    async with stack(actor, critic) as running:
         result = await running.solve(strategy="refine", trace="full")
         draft, refined = result["candidates"][:2]
         assert (draft["answer"], draft["parent"], draft["verdict"]) == ("50", None, "incorrect")

@@ -146,6 +146,13 @@ async def _ask_and_wait(client: httpx.AsyncClient, body: dict[str, Any]) -> None
             pass
 
 
+def _nested(depth: int) -> Any:
+    strategy: Any = "single"
+    for _ in range(depth):
+        strategy = {"name": "best_of_n", "n": 1, "inner": strategy}
+    return strategy
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"problem": ""}, "problem"),
     ({"problem": "  "}, "problem"),
@@ -158,6 +165,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"problem": "x", "strategy": {"name": "refine", "pipeline": True}}, "pipeline"),
     ({"problem": "x", "strategy": {"name": "refine", "abort_on_error": True}}, "abort_on_error"),
     ({"problem": "x", "strategy": {"name": "best_of_n", "n": 65}}, "n"),
+    ({"problem": "x", "strategy": {"name": "best_of_n", "n": 60, "inner": {"name": "best_of_n", "n": 60}}}, "strategy"),
+    ({"problem": "x", "strategy": _nested(1000)}, "strategy"),
+    ({"problem": "x", "sampling": {"temperature": -1}}, "temperature"),
+    ({"problem": "x", "sampling": {"seed": 10**30}}, "seed"),
+    ({"problem": "x", "budget": {"max_tokens": 10**30}}, "max_tokens"),
+    ({"problem": "x", "budget": {"actor": {"max_calls": 0}}}, "max_calls"),
+    ({"messages": []}, "messages"),
+    ({"messages": [{"role": "wizard", "content": "x"}]}, "role"),
     ({"problem": "x", "colour": "red"}, "colour"),
     ({"problem": "x", "budget": {"max_tokens": -1}}, "max_tokens"),
     ({"problem": "x", "budget": {"max_seconds": 1e9}}, "max_seconds"),

@@ -30,8 +30,8 @@ def normal(x: Array, weight: Array) -> Array:
 
 def turned(x: Array) -> Array:
     """Rotary positions; (heads, length, head)."""
-    angles = np.arange(x.shape[1])[:, None] * 10_000.0 ** (-np.arange(0, HEAD, 2) / HEAD)
-    angles = np.concatenate((angles, angles), axis=1)
+    rates = 10_000.0 ** (-np.arange(0, HEAD, 2, dtype=np.float32) / HEAD)
+    angles: Array = np.outer(np.arange(x.shape[1], dtype=np.float32), np.tile(rates, 2)).astype(np.float32)
     first, second = np.split(x, 2, axis=-1)
     return x * np.cos(angles) + np.concatenate((-second, first), axis=-1) * np.sin(angles)
 

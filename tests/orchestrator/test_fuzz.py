@@ -1,0 +1,71 @@
+"""Whatever is sent, the orchestrator answers as its own description says: schemathesis against three real processes."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import checks as general
+from schemathesis.specs.openapi import checks
+
+from counterpoint.supervisor import free_port
+
+openapi: Any = checks
+server_error: Any = vars(general)["not_a_server_error"]
+"""The library's own types are not complete."""
+CHECKS = [
+    openapi.content_type_conformance,
+    openapi.negative_data_rejection,
+    openapi.response_schema_conformance,
+    openapi.status_code_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def api() -> Generator[Any]:
+    """The description of a running orchestrator over scripted engines."""
+    command = [sys.executable, "-m", "counterpoint", "up", "--models", "scripted", "--port", str(free_port())]
+    quiet = ["--set", "LOG_LEVEL=error", "--set", "DEFAULT_MAX_SECONDS=5"]
+    with subprocess.Popen([*command, *quiet], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        ready = re.fullmatch(r"ready (.*)\n", process.stdout.readline())
+        assert ready
+        yield schemathesis.openapi.from_url(f"{ready.group(1)}/openapi.json")
+        process.terminate()
+
+
+MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
+OPERATIONS = ["POST /solve", "GET /strategies", "GET /healthz", "GET /readyz"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+def test_every_answer_is_documented(api: Any, operation: str, mode: Any):
+    """Good and bad requests alike: a documented status and body, bad ones refused, and never a defect."""
+    method, path = operation.split()
+    cases = api[path][method].as_strategy(generation_mode=mode)
+
+    @settings(max_examples=150 if method == "POST" else 3, deadline=None, derandomize=True, phases=[Phase.generate])
+    @given(cases)
+    def answered(case: Any) -> None:
+        response = case.call(timeout=30)
+        assert response.status_code != 500, response.text
+        case.validate_response(response, checks=CHECKS, excluded_checks=[server_error])
+        if response.status_code >= 400 and path != "/readyz":
+            assert {"type", "title", "status", "detail", "code"} <= set(response.json())
+
+    try:
+        answered()
+    except Unsatisfiable:
+        assert method == "GET"  # a route without parameters cannot be asked wrongly
+
+
+def test_no_route_is_left_out(api: Any):
+    """Every route that is described is fuzzed."""
+    found = {f"{method.upper()} {path}" for path, methods in api.raw_schema["paths"].items() for method in methods}
+    assert found == set(OPERATIONS)
