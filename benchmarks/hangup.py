@@ -20,6 +20,8 @@ from benchmarks import say
 from counterpoint.stack import Stack, stack
 
 IDLE_MS = 300.0
+SETTINGS = {"COUNTERPOINT_ACTOR_MODEL": "smollm2", "COUNTERPOINT_CRITIC_MODEL": "smollm2"}
+"""A model that is slow enough to be interrupted."""
 POLL_SECONDS = 0.003
 GAUGE = "counterpoint_engine_in_flight "
 WORDS = 500
@@ -32,7 +34,7 @@ Mode = Literal["stream", "plain"]
 async def main(repeats: int) -> int:
     """Measure and print; 0 if the median is within its limit."""
     times: dict[tuple[During, Mode], list[float]] = {}
-    async with stack({}) as running:
+    async with stack(SETTINGS) as running:
         kinds = itertools.cycle(itertools.product(("writing", "prefill"), ("stream", "plain")))
         for number, (during, mode) in zip(range(repeats), kinds, strict=False):
             times.setdefault((during, mode), []).append(await idle_after(running, during, mode, number) * 1e3)

@@ -68,7 +68,7 @@ def orchestrate(host: Host = None, port: PortOption = None) -> None:
 def up(
     host: str = "127.0.0.1",
     port: int = 8080,
-    models: Annotated[str, typer.Option(help="smollm2, scripted, or the path of a GGUF file.")] = "smollm2",
+    models: Annotated[str, typer.Option(help="pocket, smollm2, scripted, or the path of a GGUF file.")] = "pocket",
     assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all services.")] = None,
 ) -> None:
     """Run all three services on this machine."""
@@ -104,7 +104,7 @@ def solve(
 def first(
     problem: str,
     port: int = 8080,
-    models: str = "smollm2",
+    models: str = "pocket",
     once: Annotated[bool, typer.Option(help="Stop after the first problem.")] = False,  # noqa: FBT002
 ) -> None:
     """Start everything, solve a first problem live, and serve."""

@@ -16,7 +16,7 @@ NOTHING_THERE = 3
 FAILED = 1
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_MARKS = {"correct": "[green]right[/]", "incorrect": "[red]wrong[/]", "unsure": "[yellow]unsure[/]"}
+_MARKS = {"correct": "[green]correct[/]", "incorrect": "[red]incorrect[/]", "unsure": "[yellow]unsure[/]"}
 
 
 def plain(text: object) -> str:

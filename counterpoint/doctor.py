@@ -3,14 +3,14 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 
 from counterpoint.up import known_variables
 from orchestrator.settings import OrchestratorSettings
 from services.engines.gguf_file import read_gguf
-from services.engines.models import ModelError, model_path
+from services.engines.models import ModelError
+from services.engines.opening import embedded_options
 from services.engines.tokenizer import load_tokenizer
 from services.settings import (
     CONFIG_VARIABLE,
@@ -58,9 +58,9 @@ def _settings(kind: type[ServiceSettings]) -> Finding:
 def _model(settings: RoleSettings) -> Finding:
     def look() -> None:
         if settings.engine == "embedded":
-            path = model_path(settings.model)
-            read_gguf(path)
-            load_tokenizer(Path(settings.tokenizer) if settings.tokenizer else path)
+            options = embedded_options(settings)
+            read_gguf(options.model_path)
+            load_tokenizer(options.tokenizer_path or options.model_path)
 
     return _looked(f"model of the {settings.table}", look, "run `make install`, or name a GGUF file")
 

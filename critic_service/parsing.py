@@ -166,6 +166,8 @@ def _fields(text: str) -> list[tuple[str, str]]:
             fields.append((match.group(1).lower(), match.group(2).strip()))
         elif line.strip() and fields:
             name, value = fields[-1]
+            if name.startswith("correctness"):
+                raise UnparsableCritique("something follows a label", line)
             fields[-1] = (name, f"{value}\n{line.strip()}" if name == "explanation" else value)
         elif line.strip():
             raise UnparsableCritique("it does not begin with a field", line)

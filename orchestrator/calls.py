@@ -54,9 +54,10 @@ class Tries:
         """Prepare the next try, or raise what the failure means."""
         cause = failure.cause
         if isinstance(cause, BudgetTooSmall) and cause.needed is not None:
+            needed = int(cause.needed)
             if self.exact:
-                raise self.solve.ledger.limit_of(self.role, cause.needed) from failure
-            self.want = replace(self.want, bound=cause.needed, likely=cause.needed)
+                raise self.solve.ledger.limit_of(self.role, needed) from failure
+            self.want = replace(self.want, bound=needed, likely=needed)
             self.exact = True
             return
         self.number += 1
@@ -174,6 +175,8 @@ async def _write(solve: Solve, calling: Drafting, grant: Grant, slots: Sequence[
     try:
         async with _settled(solve, "actor", grant.lease, calling):
             async for event in calling:
+                if event.sample >= len(slots) or event.sample in written:
+                    raise CallFailed("actor", EngineFailed("the actor wrote a sample that was not asked for"))
                 if isinstance(event, StepEvent):
                     await solve.emit(StepWritten(candidate=slots[event.sample].id, index=event.index, text=event.text))
                 else:
@@ -251,6 +254,9 @@ async def _judge(solve: Solve, calling: Judging, lease: Lease, candidate: Candid
         await _tell_pending(solve, candidate, pending)
     if final is None:
         raise CallFailed("critic", EngineFailed("the critic ended without a critique"))
+    judged = (label.index for label in (*final.labels, *final.explanations))
+    if max(final.first_error or 0, *judged, 0) > len(candidate.steps):
+        raise CallFailed("critic", EngineFailed("the critic judged steps that do not exist"))
     return final
 
 

@@ -146,8 +146,11 @@ class _Client:
         self.card: ModelCard | None = None
 
     async def check(self) -> None:
-        """Fetch the card. Raises `NotReady` or what the service answered."""
-        self.card = ModelCard.model_validate(await fetch(self._client, "GET", "/v1/model"))
+        """Fetch the card. Raises `NotReady` or what the service answered; `EngineFailed` for what is no card."""
+        try:
+            self.card = ModelCard.model_validate(await fetch(self._client, "GET", "/v1/model"))
+        except ValidationError as error:
+            raise EngineFailed(f"the {self.role} did not answer with its card") from error
 
     def _calling(self, verb: str, path: str, body: BaseModel, call: CallId) -> HTTPCalling[Any]:
         def ended(outcome: str, usage: Usage | None) -> None:

@@ -37,6 +37,8 @@ from services.errors import (
 from services.identity import CallContext, new_id
 from services.problems import as_error
 
+SHORTEST_SECONDS = 0.001
+"""What a deadline that has passed leaves."""
 SETTLE_SHARE, SETTLE_SECONDS = 0.1, 0.3
 """Kept back from the deadline, so that cancelled calls can settle before it: a share of it, and at most this long."""
 
@@ -74,7 +76,7 @@ class Runner:
         """Solve. Every event goes through `emit`, the last one excepted. Raises the errors of the public interface."""
         started = anyio.current_time()
         strategy = request.strategy or strategies.parse(self.settings.default_strategy)
-        limits = self._limits(request.budget)
+        limits = self._limits(request.budget, call)
         solve = self._solve(request, call, limits, started, emit)
         ctx = Context(solve)
         self.running += 1
@@ -183,14 +185,15 @@ class Runner:
             degraded=tuple(solve.degraded),
         )
 
-    def _limits(self, asked: Budget) -> Budget:
-        """The request's budget; where it sets no limit of a kind, the settings' default."""
-        settings = self.settings
+    def _limits(self, asked: Budget, call: CallContext) -> Budget:
+        """The request's budget; where it sets no limit of a kind, the settings' default. The caller's deadline holds too."""
+        settings, remaining = self.settings, call.remaining()
+        seconds = asked.max_seconds or settings.default_max_seconds
         return asked.model_copy(
             update={
                 "max_tokens": asked.max_tokens or settings.default_max_tokens,
                 "max_calls": asked.max_calls or settings.default_max_calls,
-                "max_seconds": asked.max_seconds or settings.default_max_seconds,
+                "max_seconds": seconds if remaining is None else max(SHORTEST_SECONDS, min(seconds, remaining)),
             }
         )
 

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import anyio
 
-from services.contracts.errors import Limit
-from services.errors import Overloaded
-from services.identity import CallContext
+from services.contracts.errors import FieldError, Limit
+from services.errors import InvalidRequest, Overloaded
+from services.identity import CALL_ID, CallContext
 
 RETRY_SECONDS = 1.0
 """When a refused caller may try again."""
@@ -28,7 +28,7 @@ class Calls:
     def running(self, call: CallContext) -> Generator[anyio.CancelScope]:
         """A scope that ends at the call's deadline or when the call is cancelled; see its `cancelled_caught`.
 
-        Raises `Overloaded` when too many calls are running.
+        Raises `Overloaded` when too many calls are running, `InvalidRequest` when one of the same id is.
         """
         if len(self._scopes) >= self.most:
             raise Overloaded(
@@ -36,6 +36,9 @@ class Calls:
                 limit=Limit(name="calls", value=self.most),
                 retry_after=RETRY_SECONDS,
             )
+        if call.call_id in self._scopes:
+            message = f"a call with the {CALL_ID} {call.call_id} is running"
+            raise InvalidRequest(message, errors=[FieldError(loc=("header", CALL_ID), msg=message, type="call_id")])
         deadline = float("inf") if call.deadline is None else call.deadline
         with anyio.CancelScope(deadline=deadline) as scope:
             self._scopes[call.call_id] = scope

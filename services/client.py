@@ -50,7 +50,10 @@ async def fetch(client: httpx.AsyncClient, method: str, path: str, headers: Mapp
         raise NotReady(f"{client.base_url} cannot be reached", retry_after=1) from error
     if response.is_error:
         raise _refusal(response)
-    return response.json()
+    try:
+        return response.json()
+    except ValueError as error:
+        raise EngineFailed(f"{client.base_url} did not answer with JSON") from error
 
 
 @asynccontextmanager
@@ -106,10 +109,17 @@ async def _events(response: httpx.Response) -> AsyncIterator[ServerSentEvent]:
     try:
         async for event in sse.decode(response.aiter_raw()):
             if event.event == "error":
-                raise error_of(Problem.model_validate_json(event.data))
+                raise _told(event)
             yield event
     except httpx.TransportError as error:
         raise EngineFailed(f"{response.request.url.host} broke the stream") from error
+
+
+def _told(event: ServerSentEvent) -> CounterpointError:
+    try:
+        return error_of(Problem.model_validate_json(event.data))
+    except ValidationError:
+        return EngineFailed("the stream ended with an error that is no problem object")
 
 
 def _refusal(response: httpx.Response) -> CounterpointError:

@@ -49,10 +49,9 @@ class CounterpointError(Exception):
         self.errors = tuple(errors)
 
     @property
-    def needed(self) -> int | None:
-        """Tokens that would have been enough, where that is known."""
-        needed = self.limit.needed if self.limit else None
-        return None if needed is None else int(needed)
+    def needed(self) -> float | int | None:
+        """The limit that would have been enough, in its own unit, where that is known."""
+        return self.limit.needed if self.limit else None
 
     def problem(self) -> Problem:
         """The problem object (RFC 9457)."""

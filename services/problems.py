@@ -165,7 +165,15 @@ async def _typed(_request: Request, error: Exception) -> Response:
 
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    return problem_response(invalid(error.errors()).problem())
+    body: object = error.body
+    refusal = _not_json() if isinstance(body, bytes) else invalid(error.errors())
+    return problem_response(refusal.problem())
+
+
+def _not_json() -> InvalidRequest:
+    """A body that was not read, since it is not announced as JSON."""
+    message = "the content type must be application/json"
+    return InvalidRequest(message, errors=[FieldError(loc=("header", "content-type"), msg=message, type="content_type")])
 
 
 async def _http(_request: Request, error: Exception) -> Response:
@@ -181,5 +189,5 @@ def _of_framework(error: HTTPException) -> CounterpointError:
     kind = _BY_STATUS.get(error.status_code, InternalError)
     if kind is not InvalidRequest:
         return kind(str(error.detail))
-    message = "the body is not JSON in UTF-8"
+    message = "the body cannot be read: it is not JSON in UTF-8, is nested too deeply or holds too long a number"
     return InvalidRequest(message, errors=[FieldError(loc=("body",), msg=message, type="json_invalid")])

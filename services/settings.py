@@ -94,7 +94,7 @@ class RoleSettings(ServiceSettings):
     """What an actor or a critic can be told."""
 
     engine: Literal["embedded", "scripted"] = "embedded"
-    model: str = "smollm2"
+    model: str
     tokenizer: str | None = None
     dialect: Literal["structured", "mathcritique", "pocket"] | None = None
     """None = the model's own: `pocket` for the pocket pair, `structured` for every other."""
@@ -111,7 +111,8 @@ class RoleSettings(ServiceSettings):
     @property
     def spoken(self) -> str:
         """The dialect."""
-        return self.dialect or ("pocket" if self.model.startswith("pocket-") else "structured")
+        pocket = self.engine == "embedded" and self.model.startswith("pocket-")
+        return self.dialect or ("pocket" if pocket else "structured")
 
 
 class ActorSettings(RoleSettings):
@@ -120,6 +121,7 @@ class ActorSettings(RoleSettings):
     model_config = SettingsConfigDict(env_prefix="COUNTERPOINT_ACTOR_")
     table: ClassVar[str] = "actor"
 
+    model: str = "pocket-actor"
     port: Port = 8081
 
 
@@ -129,6 +131,7 @@ class CriticSettings(RoleSettings):
     model_config = SettingsConfigDict(env_prefix="COUNTERPOINT_CRITIC_")
     table: ClassVar[str] = "critic"
 
+    model: str = "pocket-critic"
     port: Port = 8082
     nonce_secret: SecretStr | None = None
     """Key of the nonces around the actor's text; random for each process where it is not set."""

@@ -83,25 +83,18 @@ class Ledger:
         self._arrivals += 1
         ticket = (place, self._arrivals, anyio.Event())
         bisect.insort(self._waiting, ticket, key=lambda entry: entry[:2])
-        woken = False
         try:
             await ticket[2].wait()
-            woken = True
-        finally:
-            if not woken:
-                self._leave(ticket)
-
-    def _leave(self, ticket: Ticket) -> None:
-        """A waiter was cancelled: it gives up its place, or passes on the turn that it had just been given."""
-        if ticket in self._waiting:
+        except anyio.get_cancelled_exc_class():
             self._waiting.remove(ticket)
-        else:
-            self._wake()
+            self._wake()  # the turn may just have been given to the one that is leaving
+            raise
+        self._waiting.remove(ticket)
 
     def _wake(self) -> None:
-        """Let the first in line look again."""
+        """Let the first in line look again; it keeps its place until it does."""
         if self._waiting:
-            self._waiting.pop(0)[2].set()
+            self._waiting[0][2].set()
 
     def _closed(self, lease: Lease) -> None:
         self.running.discard(lease)

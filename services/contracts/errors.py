@@ -30,7 +30,7 @@ class Problem(Reply):
     detail: str
     code: str
     limit: Limit | None = None
-    needed: int | None = None
+    needed: float | int | None = None
     retry_after: float | None = None
     errors: tuple[FieldError, ...] | None = None
 

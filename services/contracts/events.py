@@ -114,5 +114,5 @@ class SolveFailed(SolveEvent):
     detail: str
     code: str
     limit: Limit | None = None
-    needed: int | None = None
+    needed: float | int | None = None
     retry_after: float | None = None

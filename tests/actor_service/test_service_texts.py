@@ -63,7 +63,7 @@ async def test_whatever_a_model_writes_can_be_told(written: str, text: str, fini
     async def open_engine() -> ScriptedEngine:
         return engine
 
-    service = ActorService(ActorSettings.load(), open_engine)
+    service = ActorService(ActorSettings.load(dialect="structured"), open_engine)
     app = create_role_app(service, "actor", [router(service)])
     async with serve(app) as url, httpx.AsyncClient(base_url=url) as client:
         events = await told(client, "/v1/draft", {"problem": "Go on.", "sampling": {"max_tokens": 32_768}})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.hangup import During, Mode, idle_after
+from benchmarks.hangup import SETTINGS, During, Mode, idle_after
 from counterpoint.stack import stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
@@ -19,6 +19,6 @@ async def test_hanging_up_frees_both_engines_whatever_they_are_doing():
         ("prefill", "stream"),
         ("prefill", "plain"),
     ]
-    async with stack({}) as running:
+    async with stack(SETTINGS) as running:
         for number, (during, mode) in enumerate(kinds):
             assert await idle_after(running, during, mode, number) < SOON

@@ -232,7 +232,7 @@ async def test_the_service_tells_what_was_recorded(parser: str, depth: str, expl
     async def open_engine() -> ScriptedEngine:
         return engine
 
-    service = CriticService(CriticSettings.load(), open_engine, b"secret")
+    service = CriticService(CriticSettings.load(dialect="structured"), open_engine, b"secret")
     async with (
         serve(create_role_app(service, "critic", [router(service)])) as url,
         httpx.AsyncClient(base_url=url) as client,

@@ -61,8 +61,8 @@ async def stack(
     async def open_critic() -> ScriptedEngine:
         return engines[1]
 
-    acting = ActorService(ActorSettings.load(), open_actor)
-    judging = CriticService(CriticSettings.load(), open_critic, b"a secret")
+    acting = ActorService(ActorSettings.load(dialect="structured"), open_actor)
+    judging = CriticService(CriticSettings.load(dialect="structured"), open_critic, b"a secret")
     async with (
         serve(create_role_app(acting, "actor", [actor_router(acting)])) as actor_url,
         serve(create_role_app(judging, "critic", [critic_router(judging)])) as critic_url,

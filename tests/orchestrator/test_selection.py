@@ -1,21 +1,35 @@
-"""Selection: properties of pure functions."""
+"""Selection: properties of pure functions, and of the poll that they look at, whatever arrives first."""
 
 from fractions import Fraction
-from math import comb
+from math import comb, isclose
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.budget import Ledger
 from orchestrator.candidates import Candidate
-from orchestrator.selection import AGREED_AT, Poll, Select, choose, decided, majority_posterior
+from orchestrator.clients import HTTPActor, HTTPCritic
+from orchestrator.context import Context
+from orchestrator.metrics import OrchestratorMetrics
+from orchestrator.runner import nobody
+from orchestrator.selection import AGREED_AT, Choice, Poll, Select, choose, decided, majority_posterior
+from orchestrator.solve import Solve
+from orchestrator.strategies.best_of_n import BestOfN, _Wave  # pyright: ignore[reportPrivateUsage] - arrival is its own
+from services.client import client_for
 from services.contracts.critique import Critique
+from services.contracts.sampling import Sampling
+from services.contracts.solve import Budget
 
 PRIOR = 0.5
 SELECTS: list[Select] = ["critic", "majority", "weighted"]
 
-samples = st.lists(st.tuples(st.sampled_from(["1", "2", "3", None]), st.none() | st.floats(0, 1)), min_size=1, max_size=9)
+Sample = tuple[str | None, float | None]
+"""A candidate's answer and p_correct."""
+
+probabilities = st.none() | st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1.0])
+samples = st.lists(st.tuples(st.sampled_from(["1", "2", "3", None]), probabilities), min_size=1, max_size=9)
 
 
 def candidate(number: int, answer: str | None, p: float | None) -> Candidate:
@@ -24,7 +38,7 @@ def candidate(number: int, answer: str | None, p: float | None) -> Candidate:
     return Candidate(f"c{number}", None, 0, "", (), answer, "stop", critique)
 
 
-def polled(given: list[tuple[str | None, float | None]]) -> Poll:
+def polled(given: list[Sample]) -> Poll:
     """The poll of samples in their order."""
     poll = Poll()
     for number, (answer, p) in enumerate(given):
@@ -33,50 +47,102 @@ def polled(given: list[tuple[str | None, float | None]]) -> Poll:
     return poll
 
 
-@given(samples, st.sampled_from(SELECTS))
-def test_an_answer_is_chosen_where_there_is_one(given: list[tuple[str | None, float | None]], select: Select):
-    """A candidate without an answer wins only where none has one, and confidence is a share."""
+def chosen(given: list[Sample], select: Select) -> Choice:
+    """The choice among samples."""
     choice = choose(polled(given), select, PRIOR)
     assert choice is not None
+    return choice
+
+
+def number_of(choice: Choice) -> int:
+    """The place of the chosen sample."""
+    return int(choice.candidate.id[1:])
+
+
+def weights_of(given: list[Sample]) -> dict[str, float]:
+    """The sum of p_correct for each answer, in order of first appearance; the unjudged weigh as the prior."""
+    weights: dict[str, float] = {}
+    for answer, p in given:
+        if answer is not None:
+            weights[answer] = weights.get(answer, 0.0) + (PRIOR if p is None else p)
+    return weights
+
+
+@given(samples, st.sampled_from(SELECTS))
+def test_an_answer_is_chosen_where_there_is_one(given: list[Sample], select: Select):
+    """A candidate without an answer wins only where none has one, and confidence is a share."""
+    choice = chosen(given, select)
     assert (choice.candidate.answer is None) == all(answer is None for answer, _ in given)
     assert choice.confidence is None or 0 <= choice.confidence <= 1
 
 
+def test_nothing_is_chosen_of_nothing():
+    """And nothing is decided."""
+    for select in SELECTS:
+        assert choose(Poll(), select, PRIOR) is None
+        assert not decided(Poll(), select, PRIOR, 3)
+
+
 @given(samples)
-def test_the_majority_has_the_most_votes(given: list[tuple[str | None, float | None]]):
-    """No other answer has more; of equals the earliest wins."""
+def test_the_majority_has_the_most_votes(given: list[Sample]):
+    """No other answer has more; of equals the one that came first wins; confidence is its share of the votes."""
     votes = [answer for answer, _ in given if answer is not None]
-    choice = choose(polled(given), "majority", PRIOR)
-    assert choice is not None
+    choice = chosen(given, "majority")
     if votes:
         most = max(votes.count(answer) for answer in votes)
         assert choice.candidate.answer == next(answer for answer in votes if votes.count(answer) == most)
+        assert choice.confidence == most / len(votes)
 
 
 @given(samples)
-def test_the_critics_choice_has_the_highest_probability(given: list[tuple[str | None, float | None]]):
-    """Among those with an answer; the unjudged weigh as the prior."""
-    choice = choose(polled(given), "critic", PRIOR)
-    assert choice is not None
-    weights = [PRIOR if p is None else p for answer, p in given if answer is not None]
-    p = choice.candidate.p_correct
-    assert not weights or (PRIOR if p is None else p) == max(weights)
+def test_the_weighted_choice_has_the_most_weight(given: list[Sample]):
+    """The sum of p_correct of its answer is the largest, the first of equals; confidence is its share of the weight."""
+    weights, choice = weights_of(given), chosen(given, "weighted")
+    if weights:
+        assert choice.candidate.answer == max(weights, key=lambda answer: weights[answer])
+        total = sum(weights.values())
+        share = weights[choice.candidate.answer or ""] / total if total else None
+        assert choice.confidence == share or isclose(choice.confidence or 0, share or 0)
+
+
+@given(samples, st.sampled_from(["majority", "weighted"]))
+def test_a_votes_candidate_is_the_most_trusted_one_of_its_answer(given: list[Sample], select: Select):
+    """Of equals the earliest."""
+    choice = chosen(given, select)
+    answer = choice.candidate.answer
+    if answer is not None:
+        own = [(PRIOR if p is None else p, -number) for number, (text, p) in enumerate(given) if text == answer]
+        assert number_of(choice) == -max(own)[1]
+
+
+@given(samples)
+def test_the_critics_choice_has_the_highest_probability(given: list[Sample]):
+    """Of equals the earliest; confidence is its p_correct, which is null where it was not judged."""
+    choice = chosen(given, "critic")
+    answered = any(answer is not None for answer, _ in given)
+    places = [n for n, (answer, _) in enumerate(given) if answer is not None or not answered]
+    assert number_of(choice) == max(places, key=lambda n: (PRIOR if (p := given[n][1]) is None else p, -n))
+    assert choice.confidence == given[number_of(choice)][1]
 
 
 @given(samples, st.sampled_from(SELECTS), st.integers(0, 3), st.randoms(use_true_random=False))
-def test_what_is_decided_stays_decided(
-    given: list[tuple[str | None, float | None]], select: Select, remaining: int, random: Random
-):
-    """Except for the majority's posterior, which may err, no further samples change a decided choice."""
+def test_what_is_decided_stays_decided(given: list[Sample], select: Select, remaining: int, random: Random):
+    """No further samples change a decided choice; a majority may also be settled by its posterior, which may err."""
     poll = polled(given)
-    if not decided(poll, select, PRIOR, remaining) or select == "majority":
+    if not decided(poll, select, PRIOR, remaining):
         return
-    before = choose(poll, select, PRIOR)
-    more = [(random.choice(["1", "2", "9"]), random.random()) for _ in range(remaining)]
-    after = choose(polled([*given, *more]), select, PRIOR)
-    assert before is not None
-    assert after is not None
-    assert before.candidate.answer == after.candidate.answer
+    votes = sorted((len(group.members) for group in poll.groups if group.answer is not None), reverse=True)
+    if select == "majority" and votes[0] <= remaining + (votes[1] if len(votes) > 1 else 0):
+        assert majority_posterior(votes[0], votes[1] if len(votes) > 1 else 0) >= AGREED_AT
+        return
+    more = [(random.choice(["1", "2", "9", None]), random.choice([random.random(), 1.0])) for _ in range(remaining)]
+    assert chosen([*given, *more], select).candidate.answer == chosen(given, select).candidate.answer
+
+
+@given(samples, st.sampled_from(SELECTS))
+def test_the_last_sample_decides_nothing_early(given: list[Sample], select: Select):
+    """With nothing left there is nothing to stop."""
+    assert not decided(polled(given), select, PRIOR, 0)
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (4, 0), (7, 2), (30, 29)])
@@ -90,7 +156,56 @@ def test_the_posterior_is_the_beta_integral(first: int, second: int):
 
 
 def test_a_clear_lead_ends_a_majority():
-    """Four of four are not yet enough for the bar, five are."""
+    """Three of three are not yet enough for the bar, four are."""
     assert majority_posterior(3, 0) < AGREED_AT < majority_posterior(4, 0)
     assert not decided(polled([("1", None)] * 3), "majority", PRIOR, 10)
     assert decided(polled([("1", None)] * 4), "majority", PRIOR, 10)
+
+
+class Same:
+    """Answers are the same if they are written the same."""
+
+    async def group_of(self, answer: str, representatives: list[str]) -> int | None:
+        """Index of the representative that is the same text."""
+        return representatives.index(answer) if answer in representatives else None
+
+
+async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: set[int]) -> _Wave:
+    """The wave after its candidates have arrived in `order`; those of `failed` came to nothing."""
+    client, metrics = client_for("http://127.0.0.1:9"), OrchestratorMetrics()
+    solve = Solve(
+        "solve_1",
+        (),
+        Sampling(),
+        1,
+        Ledger(Budget()),
+        HTTPActor(client, metrics),
+        HTTPCritic(client, metrics),
+        Same(),
+        nobody,
+    )
+    wave = _Wave(plan, Context(solve))
+    async with wave.group:
+        for number in order:
+            await wave.enter(number, None if number in failed else candidate(number, *given[number]))
+    await client.aclose()
+    return wave
+
+
+@pytest.mark.anyio
+@given(samples, st.sampled_from(SELECTS), st.booleans(), st.data())
+async def test_the_outcome_does_not_depend_on_who_arrives_first(
+    given: list[Sample],
+    select: Select,
+    early: bool,  # noqa: FBT001 - drawn
+    data: st.DataObject,
+):
+    """Candidates are polled in place order, so any order of arrival ends in the same choice, by the same polls."""
+    plan = BestOfN(n=len(given), select=select, stop_early=early)
+    places = list(range(len(given)))
+    failed = data.draw(st.sets(st.sampled_from(places), max_size=len(places) - 1))
+    there = await wave_of(plan, given, places, failed)
+    here = await wave_of(plan, given, data.draw(st.permutations(places)), failed)
+    assert here.poll == there.poll
+    assert (here.agreed, here.polled) == (there.agreed, there.polled)
+    assert await here.outcome() == await there.outcome()

@@ -1,7 +1,7 @@
 """Responses that own their work: hang-ups, errors, silence and slow readers, over real connections."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -153,20 +153,42 @@ async def test_silence_is_filled_with_comments():
 
 async def test_a_slow_reader_holds_the_producer_back():
     """A client that does not read stops the work after a bounded number of events, and loses none when it reads on."""
-    work = Work(events=3_000, filler="x" * 4_000)
+    work = Work(events=3_000, filler="x" * 10_000)
     async with serving(work) as client:
         host, port = client.base_url.host, client.base_url.port
         assert port
         async with await anyio.connect_tcp(host, port) as stream:
             await stream.send(b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             await wait_until(lambda: work.emitted > BUFFER_EVENTS)
-            before = -1
-            while before != work.emitted:  # until it stands still
-                before = work.emitted
-                await anyio.sleep(0.1)
-            assert work.emitted < work.events
-            received: list[bytes] = []
-            with suppress(anyio.EndOfStream):
-                while True:
-                    received.append(await stream.receive(1 << 20))
+            with pytest.raises(TimeoutError):
+                await wait_until(lambda: work.emitted == work.events, seconds=1)
+            received = [chunk async for chunk in stream]
     assert b"".join(received).count(b"event: tick") == work.events
+
+
+async def test_work_that_says_nothing_is_a_defect():
+    """A stream needs one event at least; without it there is nothing to begin an answer with."""
+    async with serving(Work(events=0)) as client:
+        response = await client.get("/stream")
+    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+
+
+async def test_the_last_events_of_work_that_fails_are_not_lost():
+    """Whatever was emitted before the error arrives before it, in order."""
+    async with serving(Work(events=200, failing=Overloaded("full"))) as client:
+        response = await client.get("/stream")
+    names = [line for line in response.text.splitlines() if line.startswith(("id: ", "event: error"))]
+    assert names == [*(f"id: {number}" for number in range(1, 201)), "event: error"]
+
+
+async def test_a_hang_up_while_the_buffer_is_full_cancels_the_work():
+    """A client that never reads and then leaves does not hold the producer for ever."""
+    work = Work(events=3_000, filler="x" * 10_000)
+    async with serving(work) as client:
+        port = client.base_url.port
+        assert port
+        async with await anyio.connect_tcp(client.base_url.host, port) as stream:
+            await stream.send(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+            await wait_until(lambda: work.emitted > BUFFER_EVENTS)
+        await wait_until(lambda: work.ended == ["cancelled"])
+    assert work.emitted < work.events

@@ -1,0 +1,1 @@
+"""The pocket pair: a tiny actor and a tiny critic for step-by-step arithmetic word problems."""

@@ -1,0 +1,82 @@
+"""Trains the pair from nothing and prints its figures: `python -m pocket.training`, under two hours on two cores.
+
+Actor and critic learn side by side, a thread each. With `finish` the stages are taken as done: the models are rounded to
+what is shipped, the critic is calibrated on the development split, both are written to `pocket/weights` and measured on the
+test split.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pocket.training.export import export, rounded
+from pocket.training.measure import Bench, Calibration, calibrate, chosen, outcomes, summary
+from pocket.training.model import Model
+from pocket.training.stages import RUN
+from pocket.training.train import load
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+PROBLEMS, SEED = 1000, 41
+
+
+def _together(module: str, *lanes: Sequence[str]) -> None:
+    """Run lanes of stages side by side, each in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", module]
+    running = [subprocess.Popen([*command, *lane], env=environment) for lane in lanes]  # noqa: S603 - itself
+    if any([process.wait() for process in running]):  # noqa: C419 - wait for all
+        raise SystemExit("a stage has failed")
+
+
+def finish() -> None:
+    """Calibrate, export, measure in two processes, print."""
+    actor, critic = models()
+    calibration = calibrate(Bench(actor, critic, Calibration(), chosen("dev", PROBLEMS // 2, SEED)))
+    for role, model in (("actor", actor), ("critic", critic)):
+        export(model, WEIGHTS / role)
+    calibration.save(WEIGHTS / "critic")
+    _together("pocket.training", ("measure", "0"), ("measure", "1"))
+    figures = summary([json.loads(_part(half).read_text()) for half in range(2)])
+    (WEIGHTS / "figures.json").write_text(f"{json.dumps(figures, indent=2)}\n")
+    for name, row in figures.items():
+        print(f"{name:<28}{json.dumps(row)}")
+
+
+def measure(half: int) -> None:
+    """Run everything on every other test problem."""
+    bench = Bench(*models(), Calibration.load(WEIGHTS / "critic"), chosen("test", PROBLEMS, SEED)[half::2])
+    _part(half).write_text(json.dumps(outcomes(bench)))
+
+
+def models() -> tuple[Model, Model]:
+    """The finished actor and critic, as they are shipped."""
+    actor, critic = (rounded(load(RUN / f"{stage}.pt")) for stage in ("actor", "critic-own"))
+    return actor, critic
+
+
+def _part(half: int) -> Path:
+    return RUN / f"outcomes-{half}.json"
+
+
+def main() -> None:
+    """Everything."""
+    torch.set_num_threads(1)
+    match sys.argv[1:]:
+        case ["measure", half]:
+            measure(int(half))
+        case ["finish"]:
+            finish()
+        case _:
+            lanes = (("actor-base", "actor-base-writes", "actor", "actor-writes"), ("critic-base", "critic"))
+            _together("pocket.training.stages", *lanes)
+            _together("pocket.training.stages", ("critic-own",), ("critic-own-too",))
+            finish()
+
+
+if __name__ == "__main__":
+    main()

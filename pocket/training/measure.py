@@ -1,0 +1,294 @@
+"""The table of figures, measured directly on the test split: what evaluation through the services is compared with.
+
+Tokens are those of prompts and completions of both models; samples of one prompt share it, and nothing else is cached.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pocket import oracle, wording
+from pocket.calibration import Calibration
+from pocket.problems import BANDS, Problem, Split, problems
+from pocket.training.data import tokenizer
+from pocket.training.model import Model
+from pocket.training.sample import likelihoods, sample
+
+TEMPERATURE = 0.8
+GATE = 0.5
+MAJORITIES = (2, 4, 8, 16, 32)
+_BINS = 15
+
+
+@dataclass
+class Bench:
+    """Both models, a set of problems, the account of tokens by problem."""
+
+    actor: Model
+    critic: Model
+    calibration: Calibration
+    problems: Sequence[Problem]
+    spent: np.ndarray = field(init=False)
+    _scores: dict[tuple[int, str], float] = field(default_factory=dict[tuple[int, str], float])
+
+    def __post_init__(self) -> None:
+        self.spent = np.zeros(len(self.problems))
+
+    def account(self) -> float:
+        """Mean tokens a problem since the last account."""
+        mean = float(self.spent.mean())
+        self.spent[:] = 0
+        return mean
+
+    def ask(
+        self, model: Model, places: Sequence[int], turns: Sequence[Sequence[str]], t: float = 0.0, seed: int = 0
+    ) -> list[str]:
+        """A turn of a model on the problems at `places`, given the turns after the problem."""
+        prompts = [wording.prompt(self.problems[place].text, *given) for place, given in zip(places, turns, strict=True)]
+        found = sample(model, prompts, t, seed)
+        for place, prompt, text in zip(places, prompts, found, strict=True):
+            self.spent[place] += _count(prompt) + _count(text) + 1
+        return found
+
+    def trust(self, places: Sequence[int], solutions: Sequence[str]) -> list[float]:
+        """The log-likelihood of each solution's all-correct critique."""
+        wanted = list(dict.fromkeys(zip(places, solutions, strict=True)))
+        missing = [key for key in wanted if key not in self._scores]
+        prompts = [wording.prompt(self.problems[place].text, solution) for place, solution in missing]
+        turns = [_all_correct(solution) for _, solution in missing]
+        for key, scores in zip(missing, likelihoods(self.critic, prompts, turns), strict=True):
+            self._scores[key] = float(scores.double().sum())
+        for place, solution in zip(places, solutions, strict=True):
+            self.spent[place] += _count(wording.prompt(self.problems[place].text, solution) + _all_correct(solution))
+        return [self._scores[key] for key in zip(places, solutions, strict=True)]
+
+    def right(self, place: int, solution: str) -> bool:
+        """Whether the answer is right; the steps are not looked at."""
+        return answer(solution) == str(self.problems[place].answer)
+
+    def rightness(self, solutions: Sequence[str]) -> list[bool]:
+        """Whether the answers to all problems are right."""
+        return [self.right(place, text) for place, text in enumerate(solutions)]
+
+    def chances(self, scores: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Calibrated probabilities of log-likelihoods."""
+        return [[self.calibration.probability(score) for score in row] for row in scores]
+
+    def judged(self, place: int, solution: str) -> oracle.Judgement:
+        """The oracle's critique."""
+        return oracle.judge(self.problems[place].steps, solution)
+
+
+def answer(solution: str) -> str | None:
+    """The boxed answer, or None."""
+    return solution.rpartition("\\boxed{")[2].partition("}")[0] if "\\boxed{" in solution else None
+
+
+def _all_correct(solution: str) -> str:
+    return wording.all_correct(solution.splitlines())
+
+
+def _count(text: str) -> int:
+    return len(tokenizer().encode(text, add_special_tokens=False).ids)
+
+
+Critic = Callable[[Bench, list[int], list[str]], list[str]]
+"""Critiques of solutions; an empty one asks for no refinement."""
+
+
+def by_critic(bench: Bench, places: list[int], solutions: list[str]) -> list[str]:
+    """The critic's explanations, where its calibrated trust is below a half."""
+    trust = bench.trust(places, solutions)
+    doubted = [k for k, score in enumerate(trust) if bench.calibration.probability(score) < GATE]
+    found = bench.ask(bench.critic, [places[k] for k in doubted], [(solutions[k],) for k in doubted])
+    critiques = [""] * len(solutions)
+    for k, text in zip(doubted, found, strict=True):
+        critiques[k] = text if "incorrect" in text else ""
+    return critiques
+
+
+def by_oracle(bench: Bench, places: list[int], solutions: list[str]) -> list[str]:
+    """The oracle's critiques of what is wrong."""
+    judged = [bench.judged(place, solution) for place, solution in zip(places, solutions, strict=True)]
+    return ["" if j.first_error is None else j.critique for j in judged]
+
+
+def refined(
+    bench: Bench, solutions: list[str], critic: Critic, *, silent: bool = False, places: list[int] | None = None
+) -> list[str]:
+    """One gated round. `silent`: the actor is asked for a new solution without being told the critique."""
+    places = list(range(len(solutions))) if places is None else places
+    critiques = critic(bench, places, solutions)
+    open_ = [k for k, text in enumerate(critiques) if text]
+    turns = [(solutions[k], "" if silent else critiques[k]) for k in open_]
+    found = bench.ask(bench.actor, [places[k] for k in open_], turns)
+    after = list(solutions)
+    for k, text in zip(open_, found, strict=True):
+        after[k] = text
+    return after
+
+
+def calibrate(bench: Bench) -> Calibration:
+    """Fit the calibration on the actor's samples of these (development) problems."""
+    places = list(range(len(bench.problems)))
+    scores: list[float] = []
+    labels: list[bool] = []
+    for seed, temperature in enumerate((0.0, TEMPERATURE, TEMPERATURE)):
+        found = bench.ask(bench.actor, places, [()] * len(places), temperature, seed)
+        scores += bench.trust(places, found)
+        labels += [bench.judged(place, text).first_error is None for place, text in zip(places, found, strict=True)]
+    return Calibration.fit(scores, labels)
+
+
+def calibration_error(probabilities: Sequence[float], labels: Sequence[bool]) -> float:
+    """Expected calibration error over equally wide bins."""
+    p, y = np.asarray(probabilities), np.asarray(labels, float)
+    places = np.minimum((p * _BINS).astype(int), _BINS - 1)
+    return float(sum(abs((p - y)[places == k].sum()) for k in range(_BINS)) / len(p))
+
+
+def voted(answers: Sequence[str | None], weights: Sequence[float]) -> str | None:
+    """The answer with the largest weight; the earliest among equals."""
+    mass: dict[str | None, float] = defaultdict(float)
+    for text, weight in zip(answers, weights, strict=True):
+        mass[text] += weight if text is not None else 0.0
+    return max(mass, key=lambda text: mass[text])
+
+
+Outcomes = dict[str, Any]
+"""`rows`: for each strategy who was right, and the tokens a problem; `critic`: lists of what it said; `levels`."""
+
+
+def outcomes(bench: Bench) -> Outcomes:
+    """Run everything on the problems of a bench."""
+    rows: dict[str, dict[str, Any]] = {}
+    places = list(range(len(bench.problems)))
+
+    def keep(name: str, right: Sequence[bool], tokens: float) -> None:
+        rows[name] = {"right": list(right), "tokens": tokens}
+        print(name, _mean(right), round(tokens), flush=True)
+
+    greedy = bench.ask(bench.actor, places, [()] * len(places))
+    cost = bench.account()
+    keep("greedy", bench.rightness(greedy), cost)
+    for name, critic, silent in (
+        ("critic", by_critic, False),
+        ("oracle", by_oracle, False),
+        ("no critique", by_critic, True),
+    ):
+        found, tokens = greedy, cost
+        for turn in (1, 2):
+            found = refined(bench, found, critic, silent=silent)
+            tokens += bench.account()
+            keep(f"refined {turn}, {name}", bench.rightness(found), tokens)
+    drafts = _votes(bench, keep)
+    return {"rows": rows, "critic": _judged(bench, drafts[:4]), "levels": [problem.level for problem in bench.problems]}
+
+
+def _votes(bench: Bench, keep: Callable[[str, Sequence[bool], float], None]) -> list[list[str]]:
+    """Everything that draws many drafts; those drafts."""
+    n, most = len(bench.problems), max(MAJORITIES)
+    places = list(range(n))
+    truth = [str(problem.answer) for problem in bench.problems]
+    drafts = [bench.ask(bench.actor, places, [()] * n, TEMPERATURE, seed=100 + k) for k in range(most)]
+    asked = sum(_count(wording.prompt(problem.text)) for problem in bench.problems) / n
+    each = bench.account() / most - asked
+    right = [bench.rightness(row) for row in drafts]
+
+    def vote(rows: Sequence[Sequence[str]], weights: Sequence[Sequence[float]]) -> list[bool]:
+        return [voted([answer(row[p]) for row in rows], [weight[p] for weight in weights]) == truth[p] for p in places]
+
+    for count in MAJORITIES:
+        keep(f"majority of {count}", vote(drafts[:count], [[1.0] * n] * count), asked + each * count)
+    keep("one sample", right[0], asked + each)
+    keep("pass at 16", [any(row[p] for row in right[:16]) for p in places], asked + each * 16)
+    scores = [bench.trust(places, row) for row in drafts[:16]]
+    scoring = bench.account() / 16
+    for count in (4, 8, 16):
+        best = [max(range(count), key=lambda k, p=p: scores[k][p]) for p in places]
+        tokens = asked + (each + scoring) * count
+        keep(f"best of {count}", [right[k][p] for p, k in enumerate(best)], tokens)
+        keep(f"weighted vote of {count}", vote(drafts[:count], bench.chances(scores[:count])), tokens)
+    for count in (2, 8):
+        mended = [refined(bench, row, by_critic) for row in drafts[:count]]
+        after = bench.chances([bench.trust(places, row) for row in mended])
+        keep(f"weighted vote of {count}, refined", vote(mended, after), asked + each * count + bench.account())
+    return drafts
+
+
+def _judged(bench: Bench, drafts: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
+    """What the critic says of samples: the true first error (0 for none), the one it finds, and its probability."""
+    places = list(range(len(bench.problems)))
+    said: dict[str, list[Any]] = {"true": [], "found": [], "chance": []}
+    for row in drafts:
+        texts = bench.ask(bench.critic, places, [(text,) for text in row])
+        said["true"] += [bench.judged(place, text).first_error or 0 for place, text in zip(places, row, strict=True)]
+        said["found"] += [_found(text) for text in texts]
+        said["chance"] += bench.chances([bench.trust(places, row)])[0]
+    return said
+
+
+def _found(critique: str) -> int:
+    """The first error of a critique, 0 for none, -1 for a critique that gives no verdict."""
+    last = critique.rpartition("\n")[2]
+    if last == wording.verdict_line(None):
+        return 0
+    number = last.rpartition(" step ")[2].removesuffix(".")
+    return int(number) if number.isdigit() else -1
+
+
+def summary(parts: Sequence[Outcomes]) -> dict[str, Any]:
+    """The table over several benches' outcomes; shares between 0 and 1."""
+    levels = [level for part in parts for level in part["levels"]]
+    rows: dict[str, Any] = {}
+    for name in parts[0]["rows"]:
+        right = [ok for part in parts for ok in part["rows"][name]["right"]]
+        tokens = sum(part["rows"][name]["tokens"] * len(part["levels"]) for part in parts) / len(levels)
+        bands = {
+            band: _mean([ok for ok, level in zip(right, levels, strict=True) if level in members])
+            for band, members in BANDS.items()
+        }
+        rows[name] = {"all": _mean(right), **bands, "tokens": round(tokens)}
+        first = [ok for part in parts for ok in part["rows"]["greedy"]["right"]]
+        if name.startswith("refined"):
+            rows[name]["broken"] = _mean([a and not b for a, b in zip(first, right, strict=True)])
+            rows[name]["mended"] = _mean([b and not a for a, b in zip(first, right, strict=True)])
+    return {"problems": len(levels), **rows, "critic": _critic([part["critic"] for part in parts])}
+
+
+def _critic(parts: Sequence[dict[str, list[Any]]]) -> dict[str, float]:
+    """How well it judges; `verdict` is the mean over right and wrong samples."""
+    true, found, chance = ([value for part in parts for value in part[name]] for name in ("true", "found", "chance"))
+    pairs = list(zip(true, found, chance, strict=True))
+    passes = [f == 0 for t, f, _ in pairs if t == 0]
+    catches = [f != 0 for t, f, _ in pairs if t != 0]
+    trusts = [c >= GATE for t, _, c in pairs if t == 0]
+    doubts = [c < GATE for t, _, c in pairs if t != 0]
+    return {
+        "verdict": (_mean(passes) + _mean(catches)) / 2,
+        "passes": _mean(passes),
+        "catches": _mean(catches),
+        "located": _mean([f == t for t, f, _ in pairs if t != 0]),
+        "verdict by likelihood": (_mean(trusts) + _mean(doubts)) / 2,
+        "passes by likelihood": _mean(trusts),
+        "calibration error": round(calibration_error(chance, [t == 0 for t in true]), 4),
+        "samples": len(pairs),
+        "right among them": _mean([t == 0 for t in true]),
+    }
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return round(sum(values) / max(1, len(values)), 4)
+
+
+def chosen(split: Split, count: int, seed: int) -> list[Problem]:
+    """Different problems of a split."""
+    found: dict[str, Problem] = {}
+    stream = problems(seed, split=split)
+    while len(found) < count:
+        problem = next(stream)
+        found[problem.text] = problem
+    return list(found.values())

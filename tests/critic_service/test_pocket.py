@@ -1,0 +1,134 @@
+"""The pocket critic's lines: read or refused, and weighed."""
+
+import math
+from itertools import islice
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from critic_service.dialects import Case
+from critic_service.parsing import UnparsableCritique
+from critic_service.pocket import PocketCritic, by_line, parse_lines
+from pocket import mistakes, oracle, wording
+from pocket.calibration import Calibration
+from pocket.problems import problems
+from services.contracts.problem import Message
+from services.engines.protocol import TokenLogprobs
+
+CASES = [(problem, mistakes.mistaken(Random(5), problem)) for problem in islice(problems(4, split="dev"), 80)]
+TEXTS = [
+    *(oracle.judge(problem.steps, wrong).critique for problem, wrong in CASES),
+    *(wording.all_correct(wording.solution(problem.steps).split("\n")) for problem, _ in CASES),
+]
+
+
+def test_a_wrong_solution_s_critique_is_read():
+    """Labels up to the first error, its explanation, the verdict; an error after the last step belongs to no step."""
+    for problem, wrong in CASES:
+        judged, steps = oracle.judge(problem.steps, wrong), len(wrong.split("\n"))
+        found = parse_lines(judged.critique, steps, "explain", every=False)
+        at = judged.first_error
+        assert at is not None
+        assert found.verdict == "incorrect"
+        assert found.first_error == (at if at <= steps else None)
+        assert [label.label for label in found.labels] == (["correct"] * (at - 1) + ["incorrect"])[:steps]
+        assert [words.index for words in found.explanations] == ([at] if at <= steps else [])
+
+
+def test_a_right_solution_s_critique_is_read_with_every_line_explained_on_request():
+    """All correct, and the words of each line."""
+    for problem, _ in CASES[:10]:
+        lines = wording.solution(problem.steps).split("\n")
+        found = parse_lines(wording.all_correct(lines), len(lines), "explain", every=True)
+        assert (found.verdict, found.first_error, len(found.labels)) == ("correct", None, len(lines))
+        assert [words.index for words in found.explanations] == list(range(1, len(lines) + 1))
+
+
+@given(st.sampled_from(TEXTS), st.integers(1, 10), st.data())
+def test_a_mutated_critique_is_read_or_refused_and_never_stretched(text: str, steps: int, data: st.DataObject):
+    """Lines dropped, doubled, swapped or cut: no label for a step that is not there, and `correct` only for all of them."""
+    lines = text.split("\n")
+    at = data.draw(st.integers(0, len(lines) - 1))
+    match data.draw(st.sampled_from(["drop", "double", "swap", "cut", "keep"])):
+        case "drop":
+            del lines[at]
+        case "double":
+            lines.insert(at, lines[at])
+        case "swap":
+            lines[at], lines[-1] = lines[-1], lines[at]
+        case "cut":
+            lines[at] = lines[at][: data.draw(st.integers(0, len(lines[at])))]
+        case _:
+            pass
+    try:
+        found = parse_lines("\n".join(lines), steps, "explain", every=True)
+    except UnparsableCritique:
+        return
+    indices = [label.index for label in found.labels]
+    assert indices == list(range(1, len(indices) + 1))
+    assert len(indices) <= steps
+    wrong = [label.index for label in found.labels if label.label == "incorrect"]
+    assert wrong in ([], [len(indices)])
+    if found.verdict == "correct":
+        assert len(indices) == steps
+        assert not wrong
+
+
+@given(st.text())
+def test_noise_is_refused(text: str):
+    """Whatever it is."""
+    with pytest.raises(UnparsableCritique):
+        parse_lines(text, 3, "explain", every=False)
+
+
+def _case() -> Case:
+    steps = ("Step 1: 2 + 3 = 5", "Step 2: 5 * 2 = 11", "The answer is \\boxed{11}.")
+    return Case((Message(role="user", content="A problem."),), steps, "unused")
+
+
+def _read(text: str, doubted: int | None) -> list[TokenLogprobs]:
+    """A token a line, likely but for line `doubted` (from 0)."""
+    lines = text.splitlines(keepends=True)
+    return [TokenLogprobs(line, math.log(0.01) if k == doubted else math.log(0.999)) for k, line in enumerate(lines)]
+
+
+@pytest.mark.parametrize(("doubted", "first_error"), [(None, None), (1, 2), (0, 1), (2, 3)])
+def test_the_likelihood_of_the_all_correct_critique_is_the_verdict(doubted: int | None, first_error: int | None):
+    """Where it is likely the solution is right; where a line is not, that line's step is wrong."""
+    question = PocketCritic(Calibration(-1.5, 0.0)).question(_case(), "labels", "first", scores=True)
+    assert question.score is not None
+    found = question.weigh(question.parse(question.score), _read(question.score, doubted))
+    assert (found.verdict, found.first_error) == ("correct" if doubted is None else "incorrect", first_error)
+    assert found.p_correct is not None
+    assert (found.p_correct >= 0.5) is (doubted is None)
+    assert len(found.labels) == (first_error or 3)
+    assert all(label.p_correct is not None for label in found.labels)
+
+
+def test_the_prompt_is_problem_and_solution_and_an_engine_without_scores_writes():
+    """Each step one line, whatever it was."""
+    critic = PocketCritic(Calibration())
+    messy = Case((Message(role="user", content="P"),), ("Step 1:\n 1 + 1 = 2", "done"), "x")
+    question = critic.question(messy, "verdict", "first", scores=True)
+    assert [message.content for message in question.prompt.messages] == ["P", "Step 1: 1 + 1 = 2\ndone"]
+    assert critic.question(messy, "verdict", "first", scores=False).score is None
+    assert critic.question(messy, "explain", "first", scores=True).score is None
+
+
+def test_a_written_critique_weighs_as_the_product_of_its_labels():
+    """P(correct) against P(incorrect) at each label."""
+    text = "Step 1: 2 + 3 = 5, has 5: correct.\nStep 2: 5 * 2 = 10, has 11: incorrect: 5 * 2 is 10, not 11.\n"
+    text += "Verdict: incorrect. First error: step 2."
+    found = parse_lines(text, 3, "explain", every=False)
+    pieces = [
+        ("Step 1: 2 + 3 = 5, has 5", ()),
+        (": correct.", ((": correct.", math.log(0.9)), (": incorrect: ", math.log(0.1)))),
+        ("\nStep 2: 5 * 2 = 10, has 11", ()),
+        (": incorrect: ", ((": incorrect: ", math.log(0.8)), (": correct.", math.log(0.2)))),
+        ("5 * 2 is 10, not 11.\nVerdict: incorrect. First error: step 2.", ()),
+    ]
+    weighed = by_line(found, [TokenLogprobs(piece, 0.0, top) for piece, top in pieces])
+    assert [label.p_correct for label in weighed.labels] == pytest.approx([0.9, 0.2])
+    assert weighed.p_correct == pytest.approx(0.18)
