@@ -5,6 +5,7 @@ every ratio compares medians of one run; direct calls and solves take turns, so 
 
 - `single` against the engine's own time, over both hops, and against a direct call of the actor.
 - best-of-16 with 16 critiques against two engine times.
+- The first event of a streamed solve, from the request.
 - 128 solves in flight: whether all answer, how busy the engines' time is, and whether memory stays flat.
 """
 
@@ -24,6 +25,7 @@ from services.sse import MEDIA_TYPE
 ENGINE_SECONDS = 0.05
 SINGLE_ADDS_MS = 5.0
 WIDE_ADDS_MS = 40.0
+FIRST_EVENT_MS = 50.0
 IN_FLIGHT = 128
 FLAT = 1.05
 """Memory after many solves against memory after the first tenth of them."""
@@ -57,7 +59,12 @@ async def main(repeats: int, solves: int) -> int:
     """Measure and print; 0 if every figure is within its limit."""
     async with stack(SETTINGS) as running:
         await _warm(running)
-        figures = [*await _single(running, repeats), *await _wide(running, repeats), *await _in_flight(running, solves)]
+        figures = [
+            *await _single(running, repeats),
+            *await _wide(running, repeats),
+            *await _first_event(running, repeats),
+            *await _in_flight(running, solves),
+        ]
     for figure in figures:
         say(figure.line())
     return int(any(figure.value > figure.limit for figure in figures))
@@ -94,6 +101,17 @@ async def _wide(running: Stack, repeats: int) -> list[Figure]:
         ),
         Figure("best-of-16 + 16 critiques / two engine times", wide / (2 * ENGINE_SECONDS), 1.4, "x"),
     ]
+
+
+async def _first_event(running: Stack, repeats: int) -> list[Figure]:
+    times: list[float] = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        async with running.orchestrator.stream("POST", "/solve", json={"problem": PROBLEM, "stream": True}) as response:
+            async for _ in response.aiter_raw():
+                times.append(time.perf_counter() - started)
+                break
+    return [Figure("first event of a streamed solve, p95", sorted(times)[int(0.95 * repeats)] * 1e3, FIRST_EVENT_MS, "ms")]
 
 
 async def _in_flight(running: Stack, solves: int) -> list[Figure]:

@@ -15,6 +15,7 @@ from orchestrator.settings import OrchestratorSettings
 from services.app import create_app
 from services.client import client_for
 from services.health import Check
+from services.redis import Store
 
 
 def create(settings: OrchestratorSettings) -> FastAPI:
@@ -22,12 +23,12 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     metrics = OrchestratorMetrics()
     clients = client_for(settings.actor_url), client_for(settings.critic_url)
     actor, critic = HTTPActor(clients[0], metrics), HTTPCritic(clients[1], metrics)
-    answers = Answers()
+    answers, store = Answers(), Store(settings.redis_url)
     runner = Runner(settings, actor, critic, answers, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-        async with answers.running():
+        async with answers.running(), store.running():
             try:
                 yield
             finally:
@@ -38,7 +39,11 @@ def create(settings: OrchestratorSettings) -> FastAPI:
         settings=settings,
         lifespan=lifespan,
         routers=[router(runner)],
-        checks={"actor": Check(actor.check), "critic": Check(critic.check, required=False)},
+        checks={
+            "actor": Check(actor.check),
+            "critic": Check(critic.check, required=False),
+            "redis": Check(store.check, required=False),
+        },
         service_metrics=metrics,
     )
 
