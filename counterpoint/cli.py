@@ -20,6 +20,7 @@ from counterpoint.first import run as run_first
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from services.app import VERSION
+from services.contracts.solve import SolveSampling
 from services.server import run
 from services.settings import ActorSettings, CriticSettings, ServiceSettings, SettingsError
 from services.telemetry import configure
@@ -112,7 +113,7 @@ def first(
         variables = stack.environment(models, ["LOG_LEVEL=error", "ACTOR_LOG_LEVEL=error", "CRITIC_LOG_LEVEL=error"])
     except SettingsError as error:
         _stop(str(error))
-    request = SolveRequest(problem=problem)
+    request = SolveRequest(problem=problem, sampling=SolveSampling(temperature=0.0))
     configure("error", "console")
     raise typer.Exit(anyio.run(partial(run_first, port, variables, request, once=once)))
 

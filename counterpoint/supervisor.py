@@ -39,7 +39,7 @@ class Plan:
 
 def free_port(after: int | None = None) -> int:
     """A loopback port that nobody uses now, below the range that outgoing connections draw from, and above `after`."""
-    first = 20_000 + os.getpid() % 5_000 if after is None else after + 1
+    first = 20_000 + 13 * os.getpid() % 10_000 if after is None else after + 1
     for port in range(first, 32_000):
         with socket.socket() as probe:
             answered = probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,11 +1,12 @@
 """llama.cpp in this process: the engine that needs no GPU and no other server.
 
-A request blocks a worker thread, whose events are handed to the event loop one by one. It is only sent when slots are free,
-because llama.cpp can abort what it computes and not what it queues. Samples of one generation go together as far as slots
+A request blocks a worker thread, whose events are handed to the event loop. It is only sent when slots are free, because
+llama.cpp can abort what it computes and not what it queues. Samples of one generation go together as far as slots
 are free and share one prefill; sample k depends on the seed and k, not on how they were grouped. Leaving a generation
 aborts it within one batch of the prompt or one token.
 """
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-from anyio import from_thread, to_thread
+from anyio import to_thread
 from anyio.abc import TaskGroup
+from anyio.from_thread import BlockingPortal
 
 from services.contracts.model import Capabilities
 from services.contracts.sampling import Sampling
@@ -58,6 +60,8 @@ class _Running:
         self._meter = Meter()
         self._generated: dict[int, int] = {}
         self._send, self._receive = anyio.create_memory_object_stream[Delta | CounterpointError](float("inf"))
+        self._arrived: deque[tuple[int, Event]] = deque()
+        self._waking = False
 
     @property
     def usage(self) -> Usage:
@@ -77,7 +81,28 @@ class _Running:
             self._unread -= item.finish_reason is not None
             yield item
 
-    def take(self, first: int, event: Event) -> None:
+    def arrive(self, portal: BlockingPortal, first: int, event: Event) -> bool:
+        """Hand over an event, from a worker thread and without waiting; whether nobody wants more.
+
+        Events that arrive while the event loop is busy are taken together.
+        """
+        self._arrived.append((first, event))
+        if not self._waking:
+            self._waking = True
+            portal.start_task_soon(self.take_arrived)
+        return self.left
+
+    def take_arrived(self) -> None:
+        """Take what has arrived, in its order."""
+        self._waking = False
+        while self._arrived:
+            first, event = self._arrived.popleft()
+            try:
+                self._take(first, event)
+            except Exception as error:  # noqa: BLE001 - whatever it is about the event that was not foreseen
+                self.fail(EngineFailed(f"an event of llama.cpp was not understood: {error!r}"))
+
+    def _take(self, first: int, event: Event) -> None:
         """Account for an event of the request whose first sample is `first`, and pass it on."""
         failure = completion.failure(event)
         if failure:
@@ -91,10 +116,12 @@ class _Running:
 
     def fail(self, error: CounterpointError) -> None:
         """End with an error."""
-        self._send.send_nowait(error)
+        if not self.left:
+            self._send.send_nowait(error)
 
     def ended(self, samples: range) -> None:
         """A request has returned; every one of its samples should have finished."""
+        self.take_arrived()
         if not self.left and not self._meter.finished.issuperset(samples):
             self.fail(EngineFailed("llama.cpp ended a completion early"))
 
@@ -204,8 +231,8 @@ class EmbeddedEngine:
     async def _run(self, request: completion.Request, running: _Running, samples: int) -> AsyncGenerator[_Running]:
         self.in_flight += 1
         try:
-            async with _background() as group:
-                group.start_soon(self._admit, group, running, request, samples)
+            async with _background() as (group, portal):
+                group.start_soon(self._admit, group, portal, running, request, samples)
                 try:
                     yield running
                 finally:
@@ -216,22 +243,20 @@ class EmbeddedEngine:
             self.aborted += not running.finished
             self.totals += running.usage
 
-    async def _admit(self, group: TaskGroup, running: _Running, request: completion.Request, samples: int) -> None:
+    async def _admit(
+        self, group: TaskGroup, portal: BlockingPortal, running: _Running, request: completion.Request, samples: int
+    ) -> None:
         """Start the samples as slots come free."""
         first = 0
         while first < samples:
             count = await self._slots.take(samples - first)
             chosen = range(first, first + count)
-            group.start_soon(self._complete, running, request.samples(chosen), chosen)
+            group.start_soon(self._complete, portal, running, request.samples(chosen), chosen)
             first += count
 
-    async def _complete(self, running: _Running, request: dict[str, object], samples: range) -> None:
+    async def _complete(self, portal: BlockingPortal, running: _Running, request: dict[str, object], samples: range) -> None:
         """Run one request in a thread, which is never left before llama.cpp has let go of it."""
-
-        def on_event(event: Event) -> bool:
-            from_thread.run_sync(running.take, samples.start, event)
-            return running.left
-
+        on_event = partial(running.arrive, portal, samples.start)
         try:
             await to_thread.run_sync(partial(self._llama.complete, request, on_event), limiter=self._threads)
             running.ended(samples)
@@ -242,12 +267,12 @@ class EmbeddedEngine:
 
 
 @asynccontextmanager
-async def _background() -> AsyncGenerator[TaskGroup]:
-    """A task group that ends with its body and raises what its body raises, not a group of it."""
+async def _background() -> AsyncGenerator[tuple[TaskGroup, BlockingPortal]]:
+    """A task group that ends with its body and raises what its body raises, not a group of it; and a way in for threads."""
     failure: Exception | None = None
-    async with anyio.create_task_group() as group:
+    async with BlockingPortal() as portal, anyio.create_task_group() as group:
         try:
-            yield group
+            yield group, portal
         except Exception as error:  # noqa: BLE001 - it is raised again below
             failure = error
         group.cancel_scope.cancel()

@@ -61,6 +61,7 @@ class Service:
     forever: bool = False
     asked: int = 0
     running: int = 0
+    remaining: float | None = None
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
     def app(self) -> FastAPI:
@@ -69,7 +70,7 @@ class Service:
         problems.install(app)
 
         @app.post("/call")
-        async def call(request: Request, context: Annotated[CallContext, Depends(call_context)]) -> Response:  # pyright: ignore[reportUnusedFunction] - a route
+        async def call(request: Request, context: Annotated[CallContext, Depends(call_context)]) -> Response:
             self.asked += 1
             self.headers = {**request.headers, "body": (await request.body()).decode()}
             if self.refusals:
@@ -82,7 +83,7 @@ class Service:
             return StreamingResponse(self._chunks(), media_type="text/event-stream")
 
         @app.get("/thing")
-        async def thing() -> Response:  # pyright: ignore[reportUnusedFunction] - a route
+        async def thing() -> Response:
             self.asked += 1
             if self.refusals:
                 raise self.refusals.pop(0)
