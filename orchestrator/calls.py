@@ -171,9 +171,9 @@ async def _settled(solve: Solve, role: Role, lease: Lease, calling: Calling[obje
 async def _write(solve: Solve, calling: Drafting, grant: Grant, slots: Sequence[Slot], each: Each) -> list[Candidate | None]:
     written: dict[int, Candidate] = {}
     solve.reserved.update(zip((slot.id for slot in slots), grant.reserved, strict=False))
-    await _start(solve, slots)
     try:
         async with _settled(solve, "actor", grant.lease, calling):
+            await _start(solve, slots)
             async for event in calling:
                 if event.sample >= len(slots) or event.sample in written:
                     raise CallFailed("actor", EngineFailed("the actor wrote a sample that was not asked for"))

@@ -67,9 +67,10 @@ def exhausted(roles: Roles, role: Role, want: Want) -> LimitReached:
             return node.limit_reached(limit, call.by_limit()[limit])
     judge = _judge(roles, want, 1) or Charge()
     for node in roles["critic"].lineage():
-        limit = node.lacking(judge if node.parent else judge + call)
+        both = judge if node.parent and role != "critic" else judge + call
+        limit = node.lacking(both)
         if limit is not None:
-            return node.limit_reached(limit, judge.by_limit()[limit])
+            return node.limit_reached(limit, both.by_limit()[limit])
     raise AssertionError("a call that fits under every limit was refused")
 
 
@@ -97,7 +98,7 @@ def _fits(roles: Roles, role: Role, fit: Fit) -> bool:
     root = roles[role].parent
     return (
         roles[role].lacking(fit.call) is None
-        and roles["critic"].lacking(judged) is None
+        and roles["critic"].lacking(judged + fit.call if role == "critic" else judged) is None
         and (root is None or root.lacking(fit.call + judged) is None)
     )
 
@@ -122,7 +123,7 @@ def _rest(roles: Roles, role: Role) -> Fit | None:
     dearest = max(node.price.prompt, node.price.completion)
     if dearest > 0:
         tokens = min(tokens, min(each.left("max_cost") for each in node.lineage()) / dearest)
-    if math.isinf(tokens) or tokens <= 1:
+    if math.isinf(tokens) or tokens < 2:  # noqa: PLR2004 - a token of prompt and one of completion
         return None
     fit = Fit(1, _call(node, math.floor(tokens) - 1, 1, 1))
     return fit if _fits(roles, role, fit) else None

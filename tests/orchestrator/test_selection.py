@@ -162,6 +162,11 @@ def test_a_clear_lead_ends_a_majority():
     assert decided(polled([("1", None)] * 4), "majority", PRIOR, 10)
 
 
+NOWHERE = client_for("http://127.0.0.1:9")
+ACTOR, CRITIC = HTTPActor(NOWHERE, OrchestratorMetrics()), HTTPCritic(NOWHERE, OrchestratorMetrics())
+"""Nobody calls them."""
+
+
 class Same:
     """Answers are the same if they are written the same."""
 
@@ -172,15 +177,14 @@ class Same:
 
 async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: set[int]) -> _Wave:
     """The wave after its candidates have arrived in `order`; those of `failed` came to nothing."""
-    client, metrics = client_for("http://127.0.0.1:9"), OrchestratorMetrics()
     solve = Solve(
         "solve_1",
         (),
         Sampling(),
         1,
         Ledger(Budget()),
-        HTTPActor(client, metrics),
-        HTTPCritic(client, metrics),
+        ACTOR,
+        CRITIC,
         Same(),
         nobody,
     )
@@ -188,7 +192,6 @@ async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: 
     async with wave.group:
         for number in order:
             await wave.enter(number, None if number in failed else candidate(number, *given[number]))
-    await client.aclose()
     return wave
 
 

@@ -1,0 +1,48 @@
+"""Budgets, prices and wants for property tests: small numbers, so that limits bind often."""
+
+from hypothesis import strategies as st
+
+from orchestrator.budget import Charge, Ledger, Price, Want
+from orchestrator.budget.tree import Node
+from services.contracts.solve import ROLES, Budget, Role, RoleBudget
+
+LIMITS = ("max_tokens", "max_completion_tokens", "max_calls", "max_cost")
+
+_limits = {
+    "max_tokens": st.none() | st.integers(1, 400),
+    "max_completion_tokens": st.none() | st.integers(1, 150),
+    "max_calls": st.none() | st.integers(1, 8),
+    "max_cost": st.none() | st.floats(0.01, 2),
+}
+role_budgets = st.builds(RoleBudget, **_limits)
+budgets = st.builds(Budget, **_limits, actor=role_budgets, critic=role_budgets)
+prices = st.builds(Price, st.sampled_from([0.0, 0.001, 0.01]), st.sampled_from([0.0, 0.002, 0.02]))
+roles: st.SearchStrategy[Role] = st.sampled_from(ROLES)
+charges = st.builds(Charge, st.integers(0, 300), st.integers(0, 100), st.integers(0, 4), st.floats(0, 1))
+
+
+@st.composite
+def wants(draw: st.DrawFn, *, judged: bool = True) -> Want:
+    """What a call would like; likely is never above the bound."""
+    bound = draw(st.integers(1, 120))
+    return Want(
+        bound=bound,
+        likely=draw(st.integers(1, bound)),
+        completion=draw(st.integers(1, 60)),
+        n=draw(st.integers(1, 6)) if judged else 1,
+        judge=draw(st.none() | wants(judged=False)) if judged else None,
+        strict=draw(st.booleans()) if judged else False,
+        reads=draw(st.sampled_from([1.0, 3.0])),
+    )
+
+
+def nodes(ledger: Ledger) -> list[Node]:
+    """The whole tree."""
+    return [ledger.total, *ledger.roles.values()]
+
+
+def exceeded(node: Node) -> list[str]:
+    """The limits of a node that what is spent and held there exceeds (costs by more than rounding)."""
+    amounts = (node.spent + node.held).by_limit()
+    bounds: dict[str, float | None] = {name: getattr(node.limits, name) for name in LIMITS}
+    return [name for name, bound in bounds.items() if bound is not None and amounts[name] > bound * (1 + 1e-9)]
