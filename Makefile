@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
-PROBLEM ?= A box holds 12 pencils. Ann has 3 boxes and gives away 7 pencils. How many pencils are left?
+PROBLEM ?= Adam owns 28 candles. Now the number of candles doubles. He picks 12 more candles. Then half of the candles are sold. He wins another 82 candles. How many candles does Adam have in the end?
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev run demo test lint types bench pocket lock clean

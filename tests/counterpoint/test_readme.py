@@ -76,6 +76,7 @@ async def test_every_strategy_is_named():
 def test_the_names_in_it_exist():
     """Commands, variables and linked files."""
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands |= {group.name for group in app.registered_groups if group.name}
     assert set(re.findall(r"`counterpoint (\w+)", README)) <= commands
     assert set(re.findall(r"COUNTERPOINT_\w+", README)) <= set(known_variables())
     linked = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
