@@ -32,12 +32,15 @@ STAGES = {
     "actor": Stage("actor", 7_000_000, rate=2e-3, decay=0.5),
     "critic-base": Stage("critic-base", 14_000_000, rate=3e-3, decay=0.0),
     "critic": Stage("critic", 7_000_000, rate=3e-3, decay=0.0),
-    "critic-own": Stage("critic-own", 18_000_000, rate=3e-3, decay=1.0, workers=2),
+    "critic-own": Stage("critic-own", 36_000_000, rate=3e-3, decay=1.0, workers=2),
 }
 _OWN = 0.6
 _RIGHT = 0.4
+_RIGHT_OWN = 0.5
 _CHECKED = 400
-"""Share of the actor's own mistakes among all, and of right originals for the critic; solutions kept for checking it."""
+"""Share of the actor's own mistakes among all; of right solutions for the critic, and for the critic of the finished
+actor, which is right more often; solutions kept for checking it.
+"""
 
 Written = tuple[Problem, str]
 """A problem and a solution that the actor wrote."""
@@ -60,12 +63,12 @@ def actor() -> None:
 
 def critic() -> None:
     """Judging what the young actor writes, and constructed mistakes."""
-    _train("critic", load(RUN / "critic-base.pt"), _judging(13, _read("actor-base")[:-_CHECKED]))
+    _train("critic", load(RUN / "critic-base.pt"), _judging(13, _read("actor-base")[:-_CHECKED], _RIGHT))
 
 
 def critic_own(worker: int = 0) -> None:
     """The same with what the finished actor writes, in two processes."""
-    _train("critic-own", load(RUN / "critic.pt"), _judging(14 + worker, _read("actor")[:-_CHECKED]), worker)
+    _train("critic-own", load(RUN / "critic.pt"), _judging(14 + worker, _read("actor")[:-_CHECKED], _RIGHT_OWN), worker)
 
 
 def _based(drills: float, reviews: float) -> Iterator[Segments]:
@@ -98,7 +101,7 @@ def _refining(written: list[Written]) -> Iterator[Segments]:
                 yield data.refine(problem, solution, silent=kind > 0.95)
 
 
-def _judging(seed: int, written: list[Written]) -> Iterator[Segments]:
+def _judging(seed: int, written: list[Written], share: float) -> Iterator[Segments]:
     random, stream = Random(seed), problems(seed, split="train")
     own = _forever(random, [pair for pair in written if not _is_right(pair)])
     right = _forever(random, [pair for pair in written if _is_right(pair)])
@@ -108,7 +111,7 @@ def _judging(seed: int, written: list[Written]) -> Iterator[Segments]:
             yield data.drill(random)
         elif kind < 0.25:
             yield data.review(random, next(stream))
-        elif random.random() < _RIGHT:
+        elif random.random() < share:
             yield data.critique(*(next(right) if random.random() < _OWN else _solved(next(stream))))
         else:
             yield data.critique(*(next(own) if random.random() < _OWN else _constructed(random, next(stream))))
@@ -146,9 +149,10 @@ def _write(name: str, count: int) -> None:
     model = load(RUN / f"{name}.pt")
     chosen = list(islice(problems(21, split="train"), count))
     with (RUN / f"{name}.written.jsonl").open("w") as file:
-        for temperature, half in ((1.0, chosen[::2]), (0.7, chosen[1::2])):
-            found = sample(model, [wording.prompt(problem.text) for problem in half], temperature, seed=21)
-            for problem, solution in zip(half, found, strict=True):
+        for place, temperature in enumerate((1.0, 0.7, 0.0)):
+            part = chosen[place::3]
+            found = sample(model, [wording.prompt(problem.text) for problem in part], temperature, seed=21)
+            for problem, solution in zip(part, found, strict=True):
                 steps = [(step.left, step.symbol, step.right) for step in problem.steps]
                 if solution:
                     file.write(f"{json.dumps({'text': problem.text, 'steps': steps, 'solution': solution})}\n")
@@ -213,7 +217,7 @@ _COMMANDS: dict[str, Callable[[], None]] = {
     "critic-base": critic_base,
     "actor-base-writes": partial(_write, "actor-base", 24_000),
     "actor": actor,
-    "actor-writes": partial(_write, "actor", 16_000),
+    "actor-writes": partial(_write, "actor", 30_000),
     "critic": critic,
     "critic-own": critic_own,
     "critic-own-too": partial(critic_own, 1),
