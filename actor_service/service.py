@@ -15,7 +15,7 @@ from services.contracts.usage import Usage
 from services.engines.protocol import Delta, Generation, Prompt, Running
 from services.errors import CounterpointError, EngineFailed
 from services.identity import CallContext
-from services.role import RoleService
+from services.role import RoleService, caller_of
 from services.streaming import Emit
 
 EMPTY = (Message(role="user", content=""),)
@@ -104,7 +104,8 @@ class ActorService(RoleService):
         outcome = "cancelled"
         try:
             with self.calls.running(call) as scope:
-                async with self.engine.generate(Generation(prompt, sampling, body.n)) as running:
+                generation = Generation(prompt, sampling, body.n, caller=caller_of(call))
+                async with self.engine.generate(generation) as running:
                     await self._follow(running, samples, prompt.prefix, emit)
             outcome = "cancelled" if scope.cancelled_caught else "ok"
             await self._finish(samples, "cancelled", emit)

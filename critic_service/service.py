@@ -16,10 +16,10 @@ from services.contracts.critique import DEPTHS, Critique
 from services.contracts.model import ModelCard
 from services.contracts.problem import Message
 from services.contracts.usage import Usage
-from services.engines.protocol import Generation, Guide, Prompt, Running, TokenLogprobs
+from services.engines.protocol import Caller, Generation, Guide, Prompt, Running, TokenLogprobs
 from services.errors import CounterpointError, EngineFailed
 from services.identity import CallContext
-from services.role import OpenEngine, RoleService
+from services.role import OpenEngine, RoleService, caller_of
 from services.settings import RoleSettings
 from services.streaming import Emit
 
@@ -86,7 +86,7 @@ class CriticService(RoleService):
         outcome = "cancelled"
         try:
             with self.calls.running(call) as scope:
-                async with self._answer(asked, body, cap) as running:
+                async with self._answer(asked, body, cap, caller_of(call)) as running:
                     async for delta in running:
                         heard.text += delta.text
                         heard.tokens += delta.logprobs
@@ -111,13 +111,13 @@ class CriticService(RoleService):
         mark = nonce(self._secret, turns, body.sampling.seed)
         return self._ask(Case(turns, steps, mark), body.depth, body.explain, self.engine.capabilities.score)
 
-    def _answer(self, asked: Question, body: Judge, cap: int) -> AbstractAsyncContextManager[Running]:
+    def _answer(self, asked: Question, body: Judge, cap: int, caller: Caller) -> AbstractAsyncContextManager[Running]:
         """Have the engine write the answer, or read the one that is given."""
         if asked.score is not None:
-            return self.engine.score(asked.prompt, asked.score)
+            return self.engine.score(asked.prompt, asked.score, caller)
         sampling = body.sampling.model_copy(update={"max_tokens": cap})
         return self.engine.generate(
-            Generation(asked.prompt, sampling, guide=self._guide(asked.guide), top_logprobs=TOP_LOGPROBS)
+            Generation(asked.prompt, sampling, guide=self._guide(asked.guide), top_logprobs=TOP_LOGPROBS, caller=caller)
         )
 
     def _guide(self, guide: Guide | None) -> Guide | None:

@@ -98,6 +98,7 @@ class HTTPCalling(Generic[ModelT]):
             self._call.call,
             self._call.traceparent,
             self._call.deadline,
+            self._call.priority,
         ).headers()
         self._sent, self.spent_nothing = True, False
         async with stream_events(self._client, self._path, self._body, headers) as events:

@@ -25,6 +25,8 @@ class CallId:
     traceparent: str | None = None
     deadline: float | None = None
     """Absolute, on the event loop's clock, in seconds."""
+    priority: int = 0
+    """Lower first, where an engine can choose."""
 
 
 class CallFailed(Exception):

@@ -81,7 +81,7 @@ class Solve:
         return int.from_bytes(digest, "big") % (MAX_SEED + 1)
 
     def call_id(self) -> CallId:
-        """A fresh name for the next call."""
+        """A fresh name for the next call. The more a solve has asked already, the sooner it is served: it ends soonest."""
         self._calls += 1
         return CallId(
             solve=self.id,
@@ -89,6 +89,7 @@ class Solve:
             request=self.request_id,
             traceparent=self.traceparent,
             deadline=self.deadline,
+            priority=-self._calls,
         )
 
     def settle(self, role: Role, lease: Lease, calling: Calling[object]) -> None:

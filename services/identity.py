@@ -15,22 +15,30 @@ SESSION_ID = "X-Session-ID"
 CALL_ID = "X-Call-ID"
 TRACE = "traceparent"
 DEADLINE = "X-Deadline-Ms"
+PRIORITY = "X-Priority"
+TENANT = "X-Tenant-ID"
 
 MAX_DEADLINE_MS = 24 * 3_600_000
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_PRIORITY = re.compile(r"-?[0-9]{1,6}")
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """The identity of one call. `deadline` is absolute on the event loop's clock, in seconds; None = none."""
+    """The identity of one call. `deadline` is absolute on the event loop's clock, in seconds; None = none.
+
+    A lower `priority` is served first by engines that can choose; what is cached for a `tenant` is its own.
+    """
 
     request_id: str
     session_id: str
     call_id: str
     traceparent: str | None = None
     deadline: float | None = None
+    priority: int = 0
+    tenant: str = ""
 
     def remaining(self) -> float | None:
         """Seconds left, never negative; None without a deadline."""
@@ -41,6 +49,10 @@ class CallContext:
         headers = {REQUEST_ID: self.request_id, SESSION_ID: self.session_id, CALL_ID: self.call_id}
         if self.traceparent:
             headers[TRACE] = self.traceparent
+        if self.priority:
+            headers[PRIORITY] = str(self.priority)
+        if self.tenant:
+            headers[TENANT] = self.tenant
         remaining = self.remaining()
         if remaining is not None:
             headers[DEADLINE] = str(max(1, int(remaining * 1000)))
@@ -59,6 +71,8 @@ async def call_context(request: Request) -> CallContext:
         call_id=_valid(request.headers.get(CALL_ID)) or new_id("call"),
         traceparent=_valid(request.headers.get(TRACE), _TRACE),
         deadline=_deadline(request.headers.get(DEADLINE)),
+        priority=int(_valid(request.headers.get(PRIORITY), _PRIORITY) or 0),
+        tenant=_valid(request.headers.get(TENANT)) or "",
     )
 
 

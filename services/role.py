@@ -11,9 +11,10 @@ from services.app import create_app
 from services.calls import Calls
 from services.contracts.model import ModelCard
 from services.contracts.usage import Usage
-from services.engines.protocol import Engine
+from services.engines.protocol import Caller, Engine
 from services.errors import NotReady
 from services.health import Check
+from services.identity import CallContext
 from services.metrics import ServiceMetrics
 from services.neutralise import neutralise
 from services.settings import RoleSettings
@@ -88,6 +89,11 @@ class RoleService:
     def safe(self, text: str) -> str:
         """Text that somebody else wrote, without the model's control tokens."""
         return neutralise(text, self.engine.special_tokens)
+
+
+def caller_of(call: CallContext) -> Caller:
+    """What an engine is told of a call."""
+    return Caller(call.session_id, call.priority, call.tenant)
 
 
 def create_role_app(service: RoleService, title: str, routers: list[APIRouter]) -> FastAPI:

@@ -24,7 +24,7 @@ from services.contracts.usage import Usage
 from services.engines import completion
 from services.engines.gguf_file import read_gguf
 from services.engines.llama import Event, Llama
-from services.engines.protocol import Delta, Generation, Guide, Meter, Prompt
+from services.engines.protocol import Caller, Delta, Generation, Guide, Meter, Prompt
 from services.engines.slots import Slots
 from services.engines.tokenizer import ChatTokenizer, load_tokenizer
 from services.errors import ContextExceeded, CounterpointError, EngineFailed, InvalidRequest
@@ -200,12 +200,13 @@ class EmbeddedEngine:
             yield running
 
     @asynccontextmanager
-    async def score(self, prompt: Prompt, continuation: str) -> AsyncGenerator[_Running]:
+    async def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AsyncGenerator[_Running]:
         """Force the tokens of `continuation`, which is tokenised by itself, upon the model; see `Engine.score`.
 
         Raises `ContextExceeded`, and `InvalidRequest` for a text that is empty or has characters that span several tokens:
         llama.cpp does not report those one by one.
         """
+        del caller  # one process, one cache
         ids, forced = self._tokenizer.prompt_ids(prompt), self._tokenizer.encode(continuation)
         if not forced or self._tokenizer.splits_characters(forced):
             raise InvalidRequest("the embedded engine scores no empty text, and none whose characters span several tokens")

@@ -38,6 +38,19 @@ class Guide:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom an engine works for: decides where and when it runs, never what comes out.
+
+    Prompts of one `session` (a solve) begin alike, so they belong on one replica. A lower `priority` runs first. What is
+    cached for one `tenant` is not shared with another.
+    """
+
+    session: str = ""
+    priority: int = 0
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """One call of an engine: `n` samples of a prompt. Sample `k` uses a seed derived from `sampling.seed` and `k`."""
 
@@ -46,6 +59,7 @@ class Generation:
     n: int = 1
     guide: Guide | None = None
     top_logprobs: int = 0
+    caller: Caller = Caller()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +144,7 @@ class Engine(Protocol):
         """Start generating; leaving the context aborts what still runs, and waits until the engine has let go."""
         ...
 
-    def score(self, prompt: Prompt, continuation: str) -> AbstractAsyncContextManager[Running]:
+    def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AbstractAsyncContextManager[Running]:
         """Read `continuation` after `prompt` instead of writing: its tokens come as deltas with their log-probabilities.
 
         Nothing is sampled, so all tokens count as prompt. Needs the `score` capability.

@@ -21,7 +21,7 @@ import anyio
 from services.contracts.model import Capabilities
 from services.contracts.usage import Usage
 from services.engines import scripts
-from services.engines.protocol import Delta, Generation, Meter, Prompt, TokenLogprobs
+from services.engines.protocol import Caller, Delta, Generation, Meter, Prompt, TokenLogprobs
 from services.errors import ContextExceeded, EngineFailed
 
 TEMPLATE_TOKENS = 3
@@ -108,9 +108,9 @@ class ScriptedEngine:
         return _length(prompt.prefix) + sum(TEMPLATE_TOKENS + _length(m.content) for m in prompt.messages)
 
     @asynccontextmanager
-    async def score(self, prompt: Prompt, continuation: str) -> AsyncGenerator[_Running]:
+    async def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AsyncGenerator[_Running]:
         """Not supported."""
-        del prompt, continuation
+        del prompt, continuation, caller
         raise EngineFailed("the scripted engine does not score")
         yield
 

@@ -13,7 +13,7 @@ from services.engines import completion
 from services.engines.embedded import EmbeddedEngine
 from services.engines.llama import Event, Llama
 from services.engines.models import SMOLLM2, model_path
-from services.engines.protocol import Generation, Guide, Prompt
+from services.engines.protocol import Caller, Generation, Guide, Prompt
 from services.engines.testing import asking, said
 from services.engines.tokenizer import ChatTokenizer
 from services.errors import ContextExceeded, EngineFailed, InvalidRequest
@@ -182,7 +182,7 @@ async def test_an_event_that_is_not_understood_is_an_error() -> None:
 
 
 async def _likelihood(engine: EmbeddedEngine, prompt: Prompt, continuation: str) -> float:
-    async with engine.score(prompt, continuation) as running:
+    async with engine.score(prompt, continuation, Caller()) as running:
         return sum([token.logprob async for delta in running for token in delta.logprobs])
     raise AssertionError
 
@@ -193,7 +193,7 @@ async def test_a_score_is_what_generating_would_have_said(embedded: EmbeddedEngi
     greedy = sampling(temperature=0.0, max_tokens=8)
     texts, _, deltas = await said(embedded, Generation(prompt, greedy, top_logprobs=1))
     generated = [token.logprob for delta in deltas for token in delta.logprobs]
-    async with embedded.score(prompt, texts[0]) as running:
+    async with embedded.score(prompt, texts[0], Caller()) as running:
         scored = [token async for delta in running for token in delta.logprobs]
     assert [token.logprob for token in scored] == pytest.approx(generated, abs=1e-3)
     assert "".join(token.token for token in scored) == texts[0]
