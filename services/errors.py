@@ -12,6 +12,7 @@ CounterpointError
 +-- MethodNotAllowed      405 method_not_allowed
 +-- RequestTooLarge       413 request_too_large
 +-- EngineFailed          502 engine_failed        retryable
+|   +-- EngineDied        502 engine_failed        retryable, once the service has been started again
 +-- ActorFailed           502 actor_failed
 +-- Overloaded            503 overloaded           retryable
 +-- NotReady              503 not_ready            retryable
@@ -125,6 +126,10 @@ class EngineFailed(CounterpointError):
     """The engine behind a role service failed."""
 
     status, code, title, retryable = 502, "engine_failed", "Engine failed", True
+
+
+class EngineDied(EngineFailed):
+    """The engine is gone and will not come back in this process."""
 
 
 class ActorFailed(CounterpointError):

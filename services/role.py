@@ -1,8 +1,11 @@
 """What an actor and a critic have in common: an engine, the calls it works on, a card, metrics and two routes."""
 
+import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import anyio
+import structlog
 from fastapi import APIRouter, FastAPI
 from prometheus_client import Counter, Gauge
 from starlette.responses import JSONResponse
@@ -12,12 +15,17 @@ from services.calls import Calls
 from services.contracts.model import ModelCard
 from services.contracts.usage import Usage
 from services.engines.protocol import Caller, Engine
-from services.errors import NotReady
+from services.errors import EngineDied, EngineFailed, NotReady
 from services.health import Check
 from services.identity import CallContext
 from services.metrics import ServiceMetrics
 from services.neutralise import neutralise
 from services.settings import RoleSettings
+
+WATCH_SECONDS = 0.5
+"""How often the engine is looked at when nobody asks for `/readyz`."""
+
+log = structlog.get_logger("role")
 
 OpenEngine = Callable[[], Awaitable[Engine]]
 
@@ -71,12 +79,30 @@ class RoleService:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Load the engine, and free it at the end."""
-        self._engine = await self._open_engine()
+        engine = self._engine = await self._open_engine()
+        if engine.metrics:
+            self.metrics.registry.register(engine.metrics)
         try:
-            yield
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._watch, engine)
+                yield
+                group.cancel_scope.cancel()
         finally:
-            engine, self._engine = self._engine, None
+            self._engine = None
             await engine.close()
+
+    async def _watch(self, engine: Engine) -> None:
+        """End the process when its engine has died: whoever supervises it starts both again."""
+        while True:
+            await anyio.sleep(WATCH_SECONDS)
+            try:
+                await engine.check()
+            except EngineDied as error:
+                log.critical("engine_died", engine=engine.name, model=engine.model, detail=error.detail)
+                signal.raise_signal(signal.SIGTERM)
+                return
+            except EngineFailed:
+                continue  # /readyz tells of it; it may pass
 
     async def check(self) -> None:
         """Whether the engine works."""

@@ -93,7 +93,7 @@ class ServiceSettings(BaseSettings):
 class RoleSettings(ServiceSettings):
     """What an actor or a critic can be told."""
 
-    engine: Literal["embedded", "scripted"] = "embedded"
+    engine: Literal["embedded", "vllm", "scripted"] = "embedded"
     model: str
     tokenizer: str | None = None
     dialect: Literal["structured", "mathcritique", "pocket"] | None = None
@@ -102,6 +102,13 @@ class RoleSettings(ServiceSettings):
     slots: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     max_queue: Annotated[int, Field(ge=0)] = 256
+    vllm_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    vllm_max_num_seqs: Annotated[int, Field(ge=1)] = 256
+    vllm_block_size: Annotated[int, Field(ge=1)] | None = None
+    vllm_enforce_eager: bool = False
+    vllm_lora: str | None = None
+    """The directory of a LoRA adapter."""
     scripted_first_token_seconds: Annotated[float, Field(ge=0)] = 0.0
     scripted_token_seconds: Annotated[float, Field(ge=0)] = 0.0
     scripted_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -111,7 +118,7 @@ class RoleSettings(ServiceSettings):
     @property
     def spoken(self) -> str:
         """The dialect."""
-        pocket = self.engine == "embedded" and self.model.startswith("pocket-")
+        pocket = self.engine in {"embedded", "vllm"} and self.model.startswith("pocket-")
         return self.dialect or ("pocket" if pocket else "structured")
 
 

@@ -7,13 +7,11 @@ model, before temperature and before any guide.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from secrets import randbits
 from typing import Any
 
-from services.contracts.sampling import Sampling
 from services.engines.llama import Event
 from services.engines.protocol import Delta, Generation, Guide, TokenLogprobs
+from services.engines.seeds import base_seed
 from services.errors import CounterpointError, EngineFailed, InvalidRequest
 
 BAD_REQUEST = 400
@@ -54,13 +52,6 @@ def request(generation: Generation, ids: Sequence[int], room: int) -> Request:
         **guided(generation.guide),
     }
     return Request(fields, base_seed(sampling))
-
-
-def base_seed(sampling: Sampling) -> int:
-    """Seed of sample 0, 31 bits. Hashed, so that neighbouring seeds share no samples."""
-    if sampling.seed is None:
-        return randbits(31)
-    return int.from_bytes(blake2b(str(sampling.seed).encode(), digest_size=4).digest()) >> 1
 
 
 def guided(guide: Guide | None) -> dict[str, object]:

@@ -150,6 +150,7 @@ class EmbeddedEngine:
 
     name = "embedded"
     capabilities = CAPABILITIES
+    metrics = None
 
     def __init__(self, options: EmbeddedOptions, llama: Llama, tokenizer: ChatTokenizer, parameters: int) -> None:
         """Use `load`. `totals` adds up every generation's usage, `aborted` counts those left before their end."""

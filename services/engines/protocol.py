@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from prometheus_client.registry import Collector
+
 from services.contracts.model import Capabilities
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
@@ -59,12 +61,15 @@ class Generation:
     n: int = 1
     guide: Guide | None = None
     top_logprobs: int = 0
-    caller: Caller = Caller()
+    caller: Caller = field(default_factory=Caller)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """A generated token, its log-probability, and the most likely tokens at its place before any guide."""
+    """A token, its log-probability, and the most likely tokens at its place.
+
+    Log-probabilities are the model's own, before temperature; vLLM alone gives those among the tokens that a guide allows.
+    """
 
     token: str
     logprob: float
@@ -102,7 +107,8 @@ class Running(Protocol):
 class Engine(Protocol):
     """What runs a model.
 
-    Raises `services.errors.EngineFailed` when the engine fails, `ContextExceeded` when prompt + 1 token does not fit.
+    Raises `services.errors.EngineFailed` when the engine fails, `EngineDied` when it has to be started again, and
+    `ContextExceeded` when prompt + 1 token does not fit.
     """
 
     @property
@@ -138,6 +144,11 @@ class Engine(Protocol):
     @property
     def in_flight(self) -> int:
         """Requests inside the engine now."""
+        ...
+
+    @property
+    def metrics(self) -> Collector | None:
+        """What the engine measures of itself, for the service's `/metrics`; None where it does not."""
         ...
 
     def generate(self, generation: Generation) -> AbstractAsyncContextManager[Running]:

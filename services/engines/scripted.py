@@ -83,6 +83,7 @@ class ScriptedEngine:
     model = "scripted"
     parameters: int | None = None
     special_tokens: tuple[str, ...] = SPECIAL_TOKENS
+    metrics = None
 
     def __init__(self, options: ScriptedOptions | None = None) -> None:
         """`totals` adds up every generation's usage, `aborted` counts those left before their end."""

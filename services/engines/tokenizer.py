@@ -59,6 +59,17 @@ class ChatTokenizer:
         """Whether a token holds only a part of a character."""
         return any("\ufffd" in self._vocabulary.decode([token], skip_special_tokens=False) for token in ids)
 
+    def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """The text that each token adds; a character that spans several belongs to the last of them."""
+        found: list[str] = []
+        before = ""
+        for end in range(1, len(ids) + 1):
+            text = self._vocabulary.decode(ids[:end], skip_special_tokens=False)
+            whole = before if text.endswith("\ufffd") else text
+            found.append(whole[len(before) :])
+            before = whole
+        return tuple(found)
+
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of a rendered prompt."""
         return self.encode(self.render(prompt))

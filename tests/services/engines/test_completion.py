@@ -5,6 +5,7 @@ import pytest
 from services.contracts.sampling import Sampling
 from services.engines import completion
 from services.engines.protocol import Generation, Guide
+from services.engines.seeds import base_seed
 from services.engines.testing import asking
 from services.errors import EngineFailed, InvalidRequest
 
@@ -23,7 +24,7 @@ def test_samples_have_seeds_of_their_own() -> None:
     assert one.samples(range(2, 4))["seed"] == one.seed + 2
     assert one.samples(range(2, 4))["n"] == 2
     assert abs(one.seed - two.seed) > 64
-    assert completion.base_seed(Sampling()) != completion.base_seed(Sampling())
+    assert base_seed(Sampling()) != base_seed(Sampling())
 
 
 def test_choices_are_quoted() -> None:
