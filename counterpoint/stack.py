@@ -28,8 +28,13 @@ class Stack:
 
 
 @asynccontextmanager
-async def stack(settings: Mapping[str, str]) -> AsyncGenerator[Stack]:
-    """Run actor, critic and orchestrator with `COUNTERPOINT_*` settings until the block ends."""
+async def stack(
+    settings: Mapping[str, str], own: Mapping[str, Mapping[str, str]] | None = None, start_seconds: float = 60
+) -> AsyncGenerator[Stack]:
+    """Run actor, critic and orchestrator with `COUNTERPOINT_*` settings until the block ends.
+
+    `own` adds to the environment of one service, by its name. Raises `TimeoutError` when they are not ready in time.
+    """
     ports: dict[str, int] = {}
     for name in ("actor", "critic", "orchestrator"):
         ports[name] = free_port(after=max(ports.values(), default=None))
@@ -37,12 +42,12 @@ async def stack(settings: Mapping[str, str]) -> AsyncGenerator[Stack]:
     for role in ("actor", "critic"):
         variables[f"COUNTERPOINT_{role.upper()}_URL"] = f"http://127.0.0.1:{ports[role]}"
         variables[f"COUNTERPOINT_{role.upper()}_LOG_LEVEL"] = "error"
-    plans = [Plan(name, "127.0.0.1", port, variables) for name, port in ports.items()]
+    plans = [Plan(name, "127.0.0.1", port, {**variables, **(own or {}).get(name, {})}) for name, port in ports.items()]
     clients = [client_for(plan.url) for plan in plans]
     async with anyio.create_task_group() as group:
         for plan in plans:
             group.start_soon(keep, plan)
-        with anyio.fail_after(60):
+        with anyio.fail_after(start_seconds):
             await wait_ready(plans[2].url)
         try:
             yield Stack(clients[2], clients[0], clients[1])

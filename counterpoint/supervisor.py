@@ -1,5 +1,6 @@
 """Runs the three services as processes of their own, restarts what dies, and leaves nothing behind."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -104,6 +105,8 @@ async def _stop(process: anyio.abc.Process) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it started and did not end, such as an engine's process
 
 
 async def wait_ready(url: str) -> None:

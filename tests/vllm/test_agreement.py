@@ -1,0 +1,82 @@
+"""The pocket pair answers alike on llama.cpp and on vLLM."""
+
+import math
+from itertools import islice
+
+import pytest
+
+from critic_service.dialects import Case
+from critic_service.pocket import PocketCritic
+from pocket.calibration import Calibration
+from pocket.problems import problems
+from services.contracts.problem import Message
+from services.contracts.sampling import Sampling
+from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.models import model_name, model_path, tokenizer_path
+from services.engines.protocol import Caller, Engine, Generation, Prompt
+from services.engines.testing import said
+
+pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
+
+PROBLEMS = 200
+
+
+async def _engines(name: str) -> tuple[Engine, Engine]:
+    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
+
+    options = VllmOptions(model_name(name), context_length=1024, dtype="float32", block_size=32, enforce_eager=True)
+    llama = EmbeddedOptions(model_path(name), tokenizer_path(name), context_length=1024, batch=64)
+    return await EmbeddedEngine.load(llama), await VllmEngine.load(options)
+
+
+async def test_greedy_solutions_are_the_same():
+    """At least 95% of 200, to the letter.
+
+    The rest begin to differ where two tokens are equally likely up to rounding: llama.cpp multiplies in another order.
+    """
+    embedded, vllm = await _engines("pocket-actor")
+    greedy = Sampling(temperature=0.0, max_tokens=160)
+    same, differing = 0, list[float]()
+    try:
+        for problem in islice(problems(77, split="dev"), PROBLEMS):
+            call = Generation(Prompt((Message(role="user", content=problem.text),)), greedy, top_logprobs=2)
+            (one, _, _), (other, _, deltas) = await said(embedded, call), await said(vllm, call)
+            same += one == other
+            if one != other:
+                differing.append(_margin(one[0], [entry for delta in deltas for entry in delta.logprobs]))
+    finally:
+        await embedded.close()
+        await vllm.close()
+    print(f"{same} of {PROBLEMS} are the same; margins where the others part: {differing}")
+    assert same >= 0.95 * PROBLEMS
+    assert all(margin < 0.1 for margin in differing)
+
+
+def _margin(one: str, entries: list) -> float:
+    """By how much (nats) vLLM preferred its token where its text leaves `one`."""
+    text = ""
+    for entry in entries:
+        if not one.startswith(text + entry.token):
+            return entry.top[0][1] - entry.top[1][1]
+        text += entry.token
+    return math.nan
+
+
+async def test_scores_of_the_critic_are_the_same():
+    """The log-likelihood of the all-correct critique, within 0.01 nats a token."""
+    embedded, vllm = await _engines("pocket-critic")
+    critic = PocketCritic(Calibration())
+    try:
+        for problem in islice(problems(78, split="dev"), 12):
+            lines = [f"Step {k}: {s.left} {s.symbol} {s.right} = {s.result}" for k, s in enumerate(problem.steps, start=1)]
+            case = Case((Message(role="user", content=problem.text),), tuple(lines), "")
+            asked = critic.question(case, "verdict", "first", scores=True)
+            assert asked.score
+            totals = list[float]()
+            for engine in (embedded, vllm):
+                async with engine.score(asked.prompt, asked.score, Caller()) as running:
+                    totals.append(sum([delta.logprobs[0].logprob async for delta in running]))
+            assert totals[0] == pytest.approx(totals[1], abs=0.01 * running.usage.prompt_tokens)
+    finally:
+        await embedded.close()
+        await vllm.close()

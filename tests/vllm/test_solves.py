@@ -1,0 +1,150 @@
+"""Solves through three processes, actor and critic on the real vLLM."""
+
+import json
+import os
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from counterpoint.stack import Stack
+from services import sse
+from tests.vllm.counters import counted
+
+pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
+
+PROBLEM = (
+    "At first Tom has 145 cards. He gives away 3 packs of 18 cards each. Then the cards become 4 times as many. "
+    "He splits the cards into 7 equal parts and keeps one part. How many cards does Tom have now?"
+)
+STRATEGIES = {
+    "single": {"name": "single"},
+    "rewrite": {"name": "refine", "rounds": 2, "gate": False},
+    "rewind": {"name": "refine", "rounds": 2, "mode": "rewind", "accept_at": 1.0},
+    "best of 8": {"name": "best_of_n", "n": 8, "stop_early": False},
+    "vote of 4, each refined": {
+        "name": "best_of_n",
+        "n": 4,
+        "select": "weighted",
+        "inner": {"name": "refine", "rounds": 1},
+        "stop_early": False,
+    },
+}
+
+
+async def solve(running: Stack, strategy: object, **fields: object) -> tuple[list[str], dict]:
+    """The events' names and the response of a streamed solve."""
+    body = {"problem": PROBLEM, "strategy": strategy, "sampling": {"seed": 3, "temperature": 0.8}, "stream": True, **fields}
+    names = list[str]()
+    async with running.orchestrator.stream("POST", "/solve", json=body, timeout=120) as response:
+        async for event in sse.decode(response.aiter_raw()):
+            names.append(event.event)
+            last = json.loads(event.data)
+    assert names[-1] == "solve.finished", last
+    return names, last["response"] if "response" in last else last
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+async def test_a_streamed_solve_adds_up_to_what_vllm_counted(pair: Stack, name: str):
+    """Each strategy answers, streams its steps, and its usage is vLLM's own."""
+    before = [await counted(role, "vllm:generation_tokens_total") for role in (pair.actor, pair.critic)]
+    events, found = await solve(pair, STRATEGIES[name])
+    after = [await counted(role, "vllm:generation_tokens_total") for role in (pair.actor, pair.critic)]
+    assert {"step.written", "candidate.finished"} <= set(events)
+    assert found["answer"]
+    assert not found["degraded"]
+    spent = [found["usage"][role]["completion_tokens"] for role in ("actor", "critic")]
+    assert spent == [b - a for a, b in zip(before, after, strict=True)]
+
+
+async def test_samples_and_refinements_read_cached_prompts(pair: Stack):
+    """Eight samples share a prefill; a rewind reads the draft's own prefix."""
+    hits = await counted(pair.actor, "vllm:prefix_cache_hits_total")
+    _, found = await solve(pair, STRATEGIES["best of 8"], sampling={"seed": 11})
+    assert await counted(pair.actor, "vllm:prefix_cache_hits_total") - hits >= 7 * 32
+    assert found["usage"]["actor"]["prompt_tokens"] < 100, "a shared prompt counts once"
+    _, found = await solve(pair, STRATEGIES["rewind"], sampling={"seed": 12, "temperature": 1.0})
+    assert found["usage"]["actor"]["cached_tokens"] >= 32
+
+
+@pytest.mark.parametrize("depth", ["verdict", "labels", "explain"])
+async def test_a_critique_at_each_depth(pair: Stack, depth: str):
+    """With its probability and the first error, on a solution that is wrong at its second step."""
+    steps = ["Step 1: 3 * 18 = 54", "Step 2: 145 - 54 = 81", "Step 3: 81 * 4 = 324"]
+    body = {"problem": PROBLEM, "steps": steps, "depth": depth, "explain": "first", "sampling": {"temperature": 0.0}}
+    async with pair.critic.stream("POST", "/v1/critique", json=body, headers={"accept": sse.MEDIA_TYPE}) as response:
+        events = {e.event: json.loads(e.data) async for e in sse.decode(response.aiter_raw())}
+    found = events["critique"]
+    assert found["verdict"] == "incorrect"
+    assert found["p_correct"] < 0.5
+    assert depth == "verdict" or found["first_error"] == 2
+    assert depth != "explain" or found["explanations"]
+
+
+async def test_a_verdict_of_an_instruct_model_is_guided(instructed: Stack):
+    """SmolLM2 cannot judge, but its word is one of the two and has a probability."""
+    card = (await instructed.critic.get("/v1/model")).json()
+    assert (card["engine"], card["dialect"], card["counts"]) == ("vllm", "structured", "exact")
+    assert card["parameters"] == pytest.approx(134.5e6, rel=0.01)
+    _, found = await solve(instructed, {"name": "best_of_n", "n": 2, "depth": "verdict"}, sampling={"max_tokens": 120})
+    assert not found["degraded"]
+    assert all(0 <= candidate["p_correct"] <= 1 for candidate in found["candidates"])
+    body = {"problem": "What is 2 + 2?", "steps": ["Step 1: 2 + 2 = 5"], "depth": "labels"}
+    async with instructed.critic.stream("POST", "/v1/critique", json=body, headers={"accept": sse.MEDIA_TYPE}) as response:
+        events = [(e.event, json.loads(e.data)) async for e in sse.decode(response.aiter_raw())]
+    assert [name for name, _ in events] == ["label", "critique", "usage"]
+    assert events[0][1]["p_correct"] is not None
+
+
+async def test_hanging_up_aborts_in_vllm(instructed: Stack):
+    """Requests running in the engine fall to none, and the engines work on."""
+    body = {
+        "problem": "Tell a long story about numbers.",
+        "strategy": "single",
+        "sampling": {"max_tokens": 1800, "temperature": 1.0},
+    }
+    async with instructed.orchestrator.stream("POST", "/solve", json={**body, "stream": True}) as response:
+        async for event in sse.decode(response.aiter_raw()):
+            if event.event == "step.written" or await counted(instructed.actor, "vllm:num_requests_running"):
+                break
+    with anyio.fail_after(10):
+        while await counted(instructed.actor, "vllm:num_requests_running"):
+            await anyio.sleep(0.01)
+    assert await counted(instructed.actor, "counterpoint_engine_in_flight") == 0
+    await solve(instructed, "single", sampling={"max_tokens": 20})
+
+
+async def test_a_dead_engine_is_told_and_started_again(pair: Stack):
+    """The calls fail as 502, /readyz turns red, the service ends, and its supervisor starts both again."""
+    (engine,) = [
+        pid for pid in _descendants(os.getpid()) if _name(pid).startswith("VLLM::EngineCor") and _is_actor(pid, pair)
+    ]
+    os.kill(engine, 9)
+    seen = set[int]()
+    with anyio.fail_after(300):
+        while 200 not in seen or len(seen) == 1:
+            try:
+                seen.add((await pair.actor.get("/readyz", timeout=5)).status_code)
+            except httpx.TransportError:
+                seen.add(0)
+            await anyio.sleep(0.05)
+        while not (await pair.orchestrator.get("/readyz")).is_success:
+            await anyio.sleep(0.05)
+    _, found = await solve(pair, "single")
+    assert found["answer"]
+
+
+def _is_actor(pid: int, running: Stack) -> bool:
+    """Whether an engine's process belongs to the actor: its parent listens on the actor's port."""
+    parent = int(Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()[1])
+    return str(running.actor.base_url.port).encode() in Path(f"/proc/{parent}/cmdline").read_bytes()
+
+
+def _descendants(pid: int) -> list[int]:
+    children = [int(c) for t in Path(f"/proc/{pid}/task").iterdir() for c in (t / "children").read_text("utf-8").split()]
+    return [*children, *(other for child in children for other in _descendants(child))]
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
