@@ -43,7 +43,7 @@ lint: dev types ## style, layers, types
 	$(BIN)/lint-imports
 
 test-vllm: $(VLLM)/installed ## every test of the real vLLM: its CPU build, in an environment of its own (2.5 GB)
-	$(VLLM)/bin/python -m pytest tests/vllm
+	$(VLLM)/bin/python -m pytest tests/vllm -o filterwarnings=default
 
 bench-vllm: $(VLLM)/installed ## what vLLM does for us: cached prompts, hang-ups, samples in one call
 	$(VLLM)/bin/python -m benchmarks.vllm

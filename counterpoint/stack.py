@@ -29,11 +29,15 @@ class Stack:
 
 @asynccontextmanager
 async def stack(
-    settings: Mapping[str, str], own: Mapping[str, Mapping[str, str]] | None = None, start_seconds: float = 60
+    settings: Mapping[str, str],
+    own: Mapping[str, Mapping[str, str]] | None = None,
+    start_seconds: float = 60,
+    module: str = "counterpoint",
 ) -> AsyncGenerator[Stack]:
     """Run actor, critic and orchestrator with `COUNTERPOINT_*` settings until the block ends.
 
-    `own` adds to the environment of one service, by its name. Raises `TimeoutError` when they are not ready in time.
+    `own` adds to the environment of one service, by its name; `module` is what runs them. Raises `TimeoutError` when they
+    are not ready in time.
     """
     ports: dict[str, int] = {}
     for name in ("actor", "critic", "orchestrator"):
@@ -42,7 +46,9 @@ async def stack(
     for role in ("actor", "critic"):
         variables[f"COUNTERPOINT_{role.upper()}_URL"] = f"http://127.0.0.1:{ports[role]}"
         variables[f"COUNTERPOINT_{role.upper()}_LOG_LEVEL"] = "error"
-    plans = [Plan(name, "127.0.0.1", port, {**variables, **(own or {}).get(name, {})}) for name, port in ports.items()]
+    plans = [
+        Plan(name, "127.0.0.1", port, {**variables, **(own or {}).get(name, {})}, module) for name, port in ports.items()
+    ]
     clients = [client_for(plan.url) for plan in plans]
     async with anyio.create_task_group() as group:
         for plan in plans:

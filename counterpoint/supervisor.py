@@ -31,6 +31,8 @@ class Plan:
     host: str
     port: int
     environment: Mapping[str, str]
+    module: str = "counterpoint"
+    """What `python -m` runs, with the name and the address as arguments."""
 
     @property
     def url(self) -> str:
@@ -83,7 +85,7 @@ async def _run(plan: Plan) -> int:
 
 async def _start(plan: Plan) -> anyio.abc.Process:
     """Start a service; cancelled halfway, it would be left behind."""
-    command = [sys.executable, "-m", "counterpoint", plan.name, "--host", plan.host, "--port", str(plan.port)]
+    command = [sys.executable, "-m", plan.module, plan.name, "--host", plan.host, "--port", str(plan.port)]
     with anyio.CancelScope(shield=True):
         return await anyio.open_process(
             command,

@@ -14,6 +14,7 @@ from services.settings import RoleSettings, SettingsError
 
 if TYPE_CHECKING:
     from services.engines.embedded import EmbeddedOptions
+    from services.engines.vllm_engine import VllmOptions
 
 
 async def open_engine(settings: RoleSettings) -> Engine:
@@ -39,11 +40,17 @@ async def _embedded(settings: RoleSettings) -> Engine:
 
 
 async def _vllm(settings: RoleSettings) -> Engine:
-    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - see above
+    from services.engines.vllm_engine import VllmEngine  # noqa: PLC0415 - see above
 
-    model = model_name(settings.model)
-    options = VllmOptions(
-        model=model,
+    return await VllmEngine.load(vllm_options(settings), parameters_in(Path(model_name(settings.model))))
+
+
+def vllm_options(settings: RoleSettings) -> "VllmOptions":
+    """Which model vLLM loads, and how. Raises `ModelError`."""
+    from services.engines.vllm_engine import VllmOptions  # noqa: PLC0415 - see above
+
+    return VllmOptions(
+        model=model_name(settings.model),
         tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else None,
         context_length=settings.context_length,
         dtype=settings.vllm_dtype,
@@ -53,7 +60,6 @@ async def _vllm(settings: RoleSettings) -> Engine:
         enforce_eager=settings.vllm_enforce_eager,
         lora=settings.vllm_lora,
     )
-    return await VllmEngine.load(options, parameters_in(Path(model)))
 
 
 def embedded_options(settings: RoleSettings) -> "EmbeddedOptions":

@@ -123,7 +123,7 @@ class _Running:
         if output.read:
             self._tell_read(output.read)
         for piece in output.pieces:
-            self._meter.completion_tokens += piece.tokens
+            self._meter.completion_tokens += len(piece.ids)
             if piece.finish_reason in {"stop", "length"}:
                 self._meter.finished.add(piece.index)
             if not self._pieces:
@@ -132,8 +132,8 @@ class _Running:
     def _tell(self, piece: Piece) -> None:
         """Pass on what was sampled; the end by an abort is nobody's."""
         reason = {"stop": "stop", "length": "length"}.get(piece.finish_reason or "")
-        if piece.tokens or reason:
-            self._send.send_nowait(Delta(piece.index, piece.text, piece.tokens, piece.logprobs, reason))  # type: ignore[arg-type]
+        if piece.ids or reason:
+            self._send.send_nowait(Delta(piece.index, piece.text, len(piece.ids), piece.logprobs, reason))  # type: ignore[arg-type]
 
     def _tell_read(self, read: tuple[float, ...]) -> None:
         """Pass on the log-probabilities of the continuation, which ends the prompt."""
@@ -162,9 +162,9 @@ class VllmEngine:
         self._names = count()
 
     @classmethod
-    async def load(cls, options: VllmOptions, parameters: int | None = None) -> "VllmEngine":
+    async def load(cls, options: VllmOptions, parameters: int | None = None, kind: type[Vllm] = Vllm) -> "VllmEngine":
         """Load a model, in half a minute or more. Raises `ModelError` for its tokenizer, `EngineFailed` for the rest."""
-        library = Vllm(options.arguments(), options.lora)  # on the event loop, which vLLM's own tasks run on
+        library = kind(options.arguments(), options.lora)  # on the event loop, which vLLM's own tasks run on
         try:
             path = options.tokenizer_path
             tokenizer = await to_thread.run_sync(load_tokenizer, path) if path else ChatTokenizer(library.tokenizer)

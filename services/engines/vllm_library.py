@@ -49,7 +49,7 @@ class Piece:
 
     index: int
     text: str
-    tokens: int
+    ids: tuple[int, ...]
     logprobs: tuple[TokenLogprobs, ...]
     finish_reason: str | None
 
@@ -175,7 +175,7 @@ def _piece(sample: Any, asked: Asked) -> Piece:  # noqa: ANN401 - vLLM's Complet
     logprobs = tuple(
         _logprobs(token, place, asked.top_logprobs) for token, place in zip(sample.token_ids, places, strict=False)
     )
-    return Piece(sample.index, sample.text, len(sample.token_ids), logprobs, sample.finish_reason)
+    return Piece(sample.index, sample.text, tuple(sample.token_ids), logprobs, sample.finish_reason)
 
 
 def _logprobs(token: int, place: Mapping[int, Any], most: int) -> TokenLogprobs:

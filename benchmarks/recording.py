@@ -1,0 +1,66 @@
+"""The services as they are, but a role on vLLM writes down every request: `python -m benchmarks.recording actor --port N`.
+
+A line each, `{"ids", "n", "read", "told"}`, in the order in which they began, into the file that `RECORD` names.
+"""
+
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import anyio
+from fastapi import FastAPI
+
+import actor_service.routes
+import critic_service.routes
+from actor_service.service import ActorService
+from counterpoint.cli import app as command
+from critic_service.service import CriticService
+from services import server
+from services.engines.opening import vllm_options
+from services.engines.protocol import Engine
+from services.role import create_role_app
+from services.settings import ActorSettings, CriticSettings, RoleSettings
+
+RECORD = "COUNTERPOINT_BENCHMARK_RECORD"
+
+
+async def engine(settings: RoleSettings) -> Engine:
+    """vLLM, recorded."""
+    from services.engines.vllm_engine import VllmEngine  # noqa: PLC0415 - imports vLLM
+    from services.engines.vllm_library import Asked, Output, Vllm  # noqa: PLC0415 - as above
+
+    path = Path(os.environ[RECORD])
+    lines: list[dict[str, object]] = []
+
+    class Recorded(Vllm):
+        async def ask(self, asked: Asked, request_id: str) -> AsyncGenerator[Output]:
+            told: list[list[int]] = [[] for _ in range(asked.n)]
+            lines.append({"ids": list(asked.ids), "n": asked.n, "read": asked.read, "told": told})
+            async for output in super().ask(asked, request_id):
+                for piece in output.pieces:
+                    told[piece.index] += piece.ids
+                yield output
+            await anyio.Path(path).write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+
+    return await VllmEngine.load(vllm_options(settings), kind=Recorded)
+
+
+def role(name: str, port: int) -> tuple[FastAPI, RoleSettings]:
+    """A role's application around that engine."""
+    if name == "actor":
+        settings = ActorSettings.load(port=port)
+        actor = ActorService(settings, lambda: engine(settings))
+        return create_role_app(actor, name, [actor_service.routes.router(actor)]), settings
+    settings = CriticSettings.load(port=port)
+    critic = CriticService(settings, lambda: engine(settings), b"benchmark")
+    return create_role_app(critic, name, [critic_service.routes.router(critic)]), settings
+
+
+if __name__ == "__main__":
+    name, port = sys.argv[1], int(sys.argv[sys.argv.index("--port") + 1])
+    if name == "orchestrator":
+        command()
+    else:
+        server.run(*role(name, port))
