@@ -1,0 +1,51 @@
+"""A LoRA adapter on the real vLLM."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+
+from services.contracts.sampling import Sampling
+from services.engines.models import model_name
+from services.engines.protocol import Generation
+from services.engines.testing import asking, said
+
+pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
+
+HIDDEN, LAYERS, RANK = 128, 4, 8
+
+
+def adapter(directory: Path, strength: float) -> Path:
+    """An adapter of the pocket actor's queries and values, with random weights."""
+    random = np.random.default_rng(1)
+    tensors: dict[str, np.ndarray] = {}
+    for layer in range(LAYERS):
+        for part in ("q_proj", "v_proj"):
+            name = f"base_model.model.model.layers.{layer}.self_attn.{part}"
+            tensors[f"{name}.lora_A.weight"] = random.normal(size=(RANK, HIDDEN)).astype(np.float32)
+            tensors[f"{name}.lora_B.weight"] = (strength * random.normal(size=(HIDDEN, RANK))).astype(np.float32)
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": ["q_proj", "v_proj"], "bias": "none"}
+    directory.mkdir()
+    (directory / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "pocket"}))
+    save_file(tensors, directory / "adapter_model.safetensors")
+    return directory
+
+
+@pytest.mark.parametrize(("strength", "same"), [(0.0, True), (1.0, False)])
+async def test_an_adapter_decides_what_is_written(tmp_path: Path, strength: float, *, same: bool):
+    """One that adds nothing changes nothing; another one does."""
+    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
+
+    lora = str(adapter(tmp_path / "adapter", strength))
+    options = VllmOptions(
+        model_name("pocket-actor"), context_length=512, dtype="float32", block_size=32, enforce_eager=True, lora=lora
+    )
+    engine = await VllmEngine.load(options)
+    try:
+        call = Generation(asking("Tom has 4 cards. He finds 3 more. How many?"), Sampling(temperature=0.0, max_tokens=40))
+        texts, _, _ = await said(engine, call)
+    finally:
+        await engine.close()
+    assert ("Step 1: 4 + 3 = 7" in texts[0]) == same
