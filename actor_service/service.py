@@ -28,6 +28,7 @@ class _Sample:
     index: int
     writer: StepWriter = field(default_factory=StepWriter)
     finish: FinishReason | None = None
+    tokens: int = 0
 
     @property
     def full(self) -> bool:
@@ -43,7 +44,12 @@ class _Sample:
         """The solution as far as it has come."""
         text = self.writer.text
         return CandidateEvent(
-            sample=self.index, text=text, steps=steps_of(text), answer=answer_of(text), finish_reason=finish
+            sample=self.index,
+            text=text,
+            steps=steps_of(text),
+            answer=answer_of(text),
+            finish_reason=finish,
+            completion_tokens=self.tokens,
         )
 
 
@@ -155,6 +161,7 @@ class ActorService(RoleService):
 
 
 async def _take(sample: _Sample, delta: Delta, emit: Emit) -> None:
+    sample.tokens += delta.tokens
     steps = sample.feed(delta.text)
     if delta.finish_reason:
         steps += sample.writer.close()

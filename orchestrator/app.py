@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from orchestrator.answers import Answers
 from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.metrics import OrchestratorMetrics
+from orchestrator.openai.routes import router as openai_router
 from orchestrator.routes import router
 from orchestrator.runner import Runner
 from orchestrator.settings import OrchestratorSettings
@@ -38,7 +39,7 @@ def create(settings: OrchestratorSettings) -> FastAPI:
         title="Counterpoint",
         settings=settings,
         lifespan=lifespan,
-        routers=[router(runner)],
+        routers=[router(runner), openai_router(runner)],
         checks={
             "actor": Check(actor.check),
             "critic": Check(critic.check, required=False),

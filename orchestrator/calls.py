@@ -81,6 +81,7 @@ async def draft(solve: Solve, slots: Sequence[Slot], judge: Want | None, place: 
             n=len(taken),
             sampling=sampling(solve, "actor", place, tries.number),
             allowance=grant.lease.allowance,
+            plain=solve.plain,
         )
         try:
             return await _write(solve, solve.actor.draft(body, solve.call_id()), grant, taken, each)
@@ -134,7 +135,7 @@ async def critique(solve: Solve, candidate: Candidate, depth: Depth, explain: st
             depth=depth,
             explain="all" if explain == "all" else "first",
             sampling=sampling(solve, "critic", place, tries.number).model_copy(
-                update={"temperature": 0.0, "top_p": 1.0, "max_tokens": completion}
+                update={"temperature": 0.0, "top_p": 1.0, "max_tokens": completion, "stop": ()}
             ),
             allowance=grant.lease.allowance,
         )
@@ -213,6 +214,7 @@ async def _finish(solve: Solve, slot: Slot, event: CandidateEvent, written: dict
         steps=event.steps,
         answer=event.answer,
         finish_reason=event.finish_reason,
+        completion_tokens=event.completion_tokens,
     )
     written[event.sample] = candidate
     solve.candidates[candidate.id] = candidate

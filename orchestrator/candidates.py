@@ -19,6 +19,7 @@ class Candidate:
     answer: str | None
     finish_reason: FinishReason
     critique: Critique | None = None
+    completion_tokens: int = 0
 
     @property
     def p_correct(self) -> float | None:
@@ -85,6 +86,7 @@ def view(candidate: Candidate, *, selected: bool, trace: Trace) -> CandidateView
         first_error=candidate.first_error,
         selected=selected,
         finish_reason=candidate.finish_reason,
+        completion_tokens=candidate.completion_tokens,
         steps=tuple(_step(step, labels.get(step.index), words.get(step.index)) for step in candidate.steps),
     )
 

@@ -72,12 +72,16 @@ class Runner:
             except CounterpointError:
                 return  # the solve finds out and says so
 
-    async def run(self, request: SolveRequest, call: CallContext, emit: Emit) -> SolveResult:
-        """Solve. Every event goes through `emit`, the last one excepted. Raises the errors of the public interface."""
+    async def run(self, request: SolveRequest, call: CallContext, emit: Emit, *, plain: bool = False) -> SolveResult:
+        """Solve. Every event goes through `emit`, the last one excepted. Raises the errors of the public interface.
+
+        `plain` drafts are the actor's bare answers, without the prompt that asks for steps.
+        """
         started = anyio.current_time()
         strategy = request.strategy or strategies.parse(self.settings.default_strategy)
         limits = self._limits(request.budget, call)
         solve = self._solve(request, call, limits, started, emit)
+        solve.plain = plain
         ctx = Context(solve)
         self.running += 1
         self.metrics.in_flight.inc()
@@ -142,6 +146,7 @@ class Runner:
                 temperature=settings.default_temperature if given.temperature is None else given.temperature,
                 top_p=1.0 if given.top_p is None else given.top_p,
                 max_tokens=given.max_tokens or settings.default_completion_tokens,
+                stop=given.stop,
             ),
             seed=seed,
             ledger=Ledger(limits, self._prices()),

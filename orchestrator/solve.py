@@ -33,6 +33,8 @@ class Solve:
     critic: Critic
     equivalence: Equivalence
     send: Emit
+    plain: bool = False
+    """Whether drafts are the actor's bare answers to the conversation."""
     critique_tokens: int = 512
     call_tries: int = 3
     request_id: str = ""

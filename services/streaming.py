@@ -6,6 +6,7 @@ cancel neither the generator behind a stream nor a plain handler; both kinds of 
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import anyio
 from anyio.abc import TaskGroup
@@ -28,6 +29,19 @@ BUFFER_EVENTS = 64
 Emit = Callable[[BaseModel], Awaitable[None]]
 Produce = Callable[[Emit], Awaitable[None]]
 Work = Callable[[], Awaitable[BaseModel]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How items and errors are written: an item as bytes, an error before the first of them as a response, and the end."""
+
+    encode: Callable[[BaseModel | CounterpointError], bytes]
+    refuse: Callable[[CounterpointError], Response]
+    end: bytes = b""
+
+
+def _refuse(error: CounterpointError) -> Response:
+    return problem_response(error.problem())
 
 
 class _Hangup(Response):
@@ -59,9 +73,10 @@ class _Hangup(Response):
 class OwnedJSONResponse(_Hangup):
     """A model that takes a while: `work` is cancelled when the client hangs up."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, refuse: Callable[[CounterpointError], Response] = _refuse) -> None:
         super().__init__()
         self.work = work
+        self.refuse = refuse
 
     async def answer(self, group: TaskGroup, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the model as JSON, or the problem that its making met."""
@@ -69,7 +84,7 @@ class OwnedJSONResponse(_Hangup):
         try:
             model = await self.work()
         except Exception as error:  # noqa: BLE001 - the boundary where every error becomes a problem
-            await problem_response(as_error(error).problem())(scope, receive, send)
+            await self.refuse(as_error(error))(scope, receive, send)
             return
         body = Response(model.model_dump_json(), media_type="application/json", headers={"cache-control": "no-store"})
         await body(scope, receive, send)
@@ -81,9 +96,10 @@ class EventStreamResponse(_Hangup):
     An error before the first event is a plain HTTP error; after it, an `error` event with the problem object.
     """
 
-    def __init__(self, produce: Produce, *, ping_seconds: float = PING_SECONDS) -> None:
+    def __init__(self, produce: Produce, *, ping_seconds: float = PING_SECONDS, wire: Wire | None = None) -> None:
         super().__init__()
         self.produce = produce
+        self.wire = wire or EVENTS
         self.ping_seconds = ping_seconds
         self.headers["content-type"] = sse.MEDIA_TYPE
         del self.headers["content-length"]
@@ -95,12 +111,12 @@ class EventStreamResponse(_Hangup):
         async with reader:
             first = await reader.receive()
             if isinstance(first, CounterpointError):
-                await problem_response(first.problem())(scope, receive, send)
+                await self.wire.refuse(first)(scope, receive, send)
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._send(send, _encode(first))
+            await self._send(send, self.wire.encode(first))
             await self._drain(reader, send)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await send({"type": "http.response.body", "body": self.wire.end, "more_body": False})
 
     async def _produce(self, writer: MemoryObjectSendStream[BaseModel | CounterpointError]) -> None:
         async with writer:
@@ -115,11 +131,11 @@ class EventStreamResponse(_Hangup):
             chunk = sse.PING
             with anyio.move_on_after(self.ping_seconds):
                 try:
-                    chunk = _encode(await reader.receive())
+                    chunk = self.wire.encode(await reader.receive())
                 except anyio.EndOfStream:
                     return
             while reader.statistics().current_buffer_used:
-                chunk += _encode(reader.receive_nowait())
+                chunk += self.wire.encode(reader.receive_nowait())
             await self._send(send, chunk)
 
     @staticmethod
@@ -133,3 +149,7 @@ def _encode(item: BaseModel | CounterpointError) -> bytes:
     name = "error" if isinstance(item, Problem) else str(getattr(item, "type"))  # noqa: B009 - only some models have it
     seq: int | None = getattr(item, "seq", None)
     return sse.encode_model(name, item, event_id=None if seq is None else str(seq))
+
+
+EVENTS = Wire(_encode, _refuse)
+"""Events by the names and numbers of their models, errors as problem objects."""

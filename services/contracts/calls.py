@@ -80,6 +80,8 @@ class CandidateEvent(Reply):
     steps: tuple[WrittenStep, ...]
     answer: Text | None
     finish_reason: FinishReason
+    completion_tokens: int = 0
+    """Tokens that were sampled for it."""
 
 
 class LabelEvent(StepLabel):

@@ -11,6 +11,10 @@ MAX_COMPLETION_TOKENS = 32_768
 """Longest completion that may be asked for, in tokens."""
 
 
+Stops = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=8)]
+"""Texts before which a completion ends."""
+
+
 class Sampling(Request):
     """Sampling parameters of one call; `max_tokens` bounds each completion, in tokens."""
 
@@ -18,4 +22,4 @@ class Sampling(Request):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=MAX_COMPLETION_TOKENS)] = 1024
-    stop: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=8)] = ()
+    stop: Stops = ()

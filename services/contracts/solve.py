@@ -7,7 +7,7 @@ from pydantic import Field
 from services.contracts.base import Probability, Reply, Request, Text
 from services.contracts.calls import FinishReason
 from services.contracts.critique import Label, Verdict
-from services.contracts.sampling import MAX_COMPLETION_TOKENS, MAX_SEED
+from services.contracts.sampling import MAX_COMPLETION_TOKENS, MAX_SEED, Stops
 from services.contracts.usage import Usage
 
 MAX_BUDGET_TOKENS = 10_000_000
@@ -47,6 +47,7 @@ class SolveSampling(Request):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=MAX_COMPLETION_TOKENS)] | None = None
+    stop: Stops = ()
 
 
 class Degraded(Reply):
@@ -119,6 +120,7 @@ class CandidateView(Reply):
     first_error: int | None
     selected: bool
     finish_reason: FinishReason
+    completion_tokens: int = 0
     steps: tuple[StepView, ...]
 
 

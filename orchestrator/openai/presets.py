@@ -1,0 +1,53 @@
+"""Model ids of the OpenAI-compatible face: each is a strategy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from services.errors import NotFound
+
+OWNER = "counterpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What a model id stands for. `plain`: the conversation as it is, without a step prompt and without a critic."""
+
+    strategy: Mapping[str, Any]
+    plain: bool = False
+
+
+PRESETS: Mapping[str, Preset] = {
+    "counterpoint": Preset({"name": "refine"}),
+    "counterpoint-refine": Preset({"name": "refine"}),
+    "counterpoint-best-of-n": Preset({"name": "best_of_n", "select": "weighted"}),
+    "counterpoint-single": Preset({"name": "single"}),
+    "actor": Preset({"name": "single"}, plain=True),
+}
+"""`actor` is the bare actor: cheap, for a frontend's titles and tags."""
+
+
+class ModelEntry(BaseModel):
+    """One model id."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = OWNER
+
+
+class ModelList(BaseModel):
+    """`GET /v1/models`."""
+
+    object: str = "list"
+    data: tuple[ModelEntry, ...]
+
+
+def preset(model: str) -> Preset:
+    """What a model id stands for. Raises `NotFound`."""
+    found = PRESETS.get(model)
+    if found is None:
+        raise NotFound(f"there is no model {model[:64]!r}; there are {', '.join(PRESETS)}")
+    return found

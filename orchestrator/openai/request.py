@@ -1,0 +1,152 @@
+"""`POST /v1/chat/completions`: what clients of OpenAI's API send, as a solve.
+
+Parameters that are not known are ignored and listed; those that would change what is meant are refused: several choices,
+parts that are no text, messages of tools.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from orchestrator.openai.presets import Preset, preset
+from orchestrator.request import SolveRequest
+from services.contracts.sampling import MAX_SEED
+from services.errors import InvalidRequest
+from services.problems import invalid
+
+
+def _text(content: object) -> object:
+    """One text out of a list of text parts; null is no text."""
+    if content is None:
+        return ""
+    if not isinstance(content, list):
+        return content
+    texts: list[str] = []
+    for part in cast("list[Any]", content):
+        match part:
+            case {"type": "text", "text": str() as text}:
+                texts.append(text)
+            case _:
+                raise PydanticCustomError("part_not_text", "only text parts are understood")
+    return "\n".join(texts)
+
+
+def _role(role: object) -> object:
+    return "system" if role == "developer" else role
+
+
+def _stops(stop: object) -> object:
+    return [stop] if isinstance(stop, str) else (stop or [])
+
+
+def _one(n: object) -> object:
+    if n not in {None, 1}:
+        raise PydanticCustomError("one_choice", "one choice is given for each request: n must be 1")
+    return 1
+
+
+BODY: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": {"type": "string"},
+        "messages": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "properties": {
+                    "role": {"enum": ["system", "developer", "user", "assistant"]},
+                    "content": {"type": "string"},
+                },
+            },
+        },
+        "stream": {"type": "boolean"},
+    },
+}
+"""The part of the body that every client sends, as the API's description shows it."""
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class ChatMessage(BaseModel):
+    """One turn; whatever else a client sends with it is ignored."""
+
+    role: Annotated[Literal["system", "user", "assistant"], BeforeValidator(_role)]
+    content: Annotated[str, BeforeValidator(_text)] = ""
+
+
+class StreamOptions(BaseModel):
+    """What a stream should tell besides."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """The body, as far as it is understood; `extra` holds the rest."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    n: Annotated[int, BeforeValidator(_one)] = 1
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stop: Annotated[list[str], BeforeValidator(_stops)] = []
+    strategy: Any = None
+    budget: dict[str, Any] | None = None
+
+    @property
+    def preset(self) -> Preset:
+        """What the model id stands for. Raises `NotFound`."""
+        return preset(self.model)
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of parameters that were sent and mean nothing here."""
+        return tuple(sorted(self.model_extra or {}))
+
+    def solve(self) -> SolveRequest:
+        """The solve that is asked for. Raises `NotFound` and `InvalidRequest`."""
+        body: dict[str, Any] = {
+            "messages": [message.model_dump() for message in self.messages],
+            "strategy": self.strategy or dict(self.preset.strategy),
+            "budget": self.budget or {},
+            "sampling": {
+                "temperature": self.temperature,
+                "top_p": self.top_p,
+                "seed": None if self.seed is None else self.seed % (MAX_SEED + 1),
+                "max_tokens": self.max_completion_tokens or self.max_tokens,
+                "stop": self.stop,
+            },
+            "trace": "summary",
+        }
+        return _validated(SolveRequest, body)
+
+
+def parse(body: object) -> ChatRequest:
+    """The request in a body. Raises `InvalidRequest`."""
+    return _validated(ChatRequest, body)
+
+
+def _validated(kind: type[ModelT], body: object) -> ModelT:
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: ValidationError) -> InvalidRequest:
+    return invalid(error.errors(include_url=False))

@@ -1,0 +1,115 @@
+"""What clients of OpenAI's API are answered with: objects, chunks, errors."""
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response
+
+from services.contracts.solve import SolveResult
+from services.errors import CounterpointError
+from services.problems import problem_response
+
+DONE = b"data: [DONE]\n\n"
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_SERVER = 500
+
+FinishReason = Literal["stop", "length"]
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong; `param` names the parameter, `code` is that of our problem objects."""
+
+    message: str
+    type: Literal["invalid_request_error", "authentication_error", "permission_error", "rate_limit_error", "server_error"]
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """An error as OpenAI's clients read it."""
+
+    error: ErrorDetail
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": "An error in the form of OpenAI's API."}
+    for status in (404, 413, 422, 502, 503, 504)
+}
+"""What the routes may answer with besides."""
+
+
+class Chunk(BaseModel):
+    """`chat.completion.chunk`: one delta, or the usage at the end."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: dict[str, Any] | None = None
+
+
+class Completion(BaseModel):
+    """`chat.completion`: the whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: dict[str, Any]
+
+
+def encode(item: BaseModel | CounterpointError) -> bytes:
+    """A chunk, or a late failure, as an event."""
+    if isinstance(item, CounterpointError):
+        return b"data: " + json.dumps(error_body(item)).encode() + b"\n\n"
+    return (
+        b"data: " + item.model_dump_json(exclude_none=False, exclude={"usage"} if _plain(item) else None).encode() + b"\n\n"
+    )
+
+
+def _plain(item: BaseModel) -> bool:
+    return getattr(item, "usage", None) is None
+
+
+def refuse(error: CounterpointError) -> Response:
+    """An error as OpenAI's clients read it, under the status and headers that every other client gets."""
+    response = problem_response(error.problem())
+    headers = {name: value for name, value in response.headers.items() if name in {"retry-after", "cache-control"}}
+    return JSONResponse(error_body(error), status_code=error.status, headers=headers)
+
+
+def error_body(error: CounterpointError) -> dict[str, Any]:
+    """`{"error": {"message", "type", "param", "code"}}`."""
+    kind = _TYPES.get(error.status, "server_error" if error.status >= _SERVER else "invalid_request_error")
+    loc = [str(part) for part in error.errors[0].loc if part != "body"] if error.errors else []
+    return {"error": {"message": error.detail, "type": kind, "param": ".".join(loc) or None, "code": error.code}}
+
+
+def usage(result: SolveResult, ignored: tuple[str, ...]) -> dict[str, Any]:
+    """The account: both roles together in OpenAI's words, and the whole of it under `counterpoint`.
+
+    Everything that was sampled besides the chosen solution is reasoning.
+    """
+    used = result.usage
+    prompt = used.actor.prompt_tokens + used.critic.prompt_tokens
+    chosen = next((candidate.completion_tokens for candidate in result.candidates or () if candidate.selected), 0)
+    account = result.model_dump(
+        mode="json", include={"id", "answer", "stop_reason", "confidence", "strategy", "usage", "budget"}
+    )
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": used.completion_tokens,
+        "total_tokens": used.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": used.actor.cached_tokens + used.critic.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": max(0, used.completion_tokens - chosen)},
+        "counterpoint": {**account, "degraded": [d.model_dump() for d in result.degraded], "ignored": list(ignored)},
+    }
+
+
+def finish_reason(result: SolveResult) -> FinishReason:
+    """`length` if the chosen solution was cut."""
+    cut = any(c.selected and c.finish_reason == "length" for c in result.candidates or ())
+    return "length" if cut else "stop"

@@ -1,0 +1,183 @@
+"""The OpenAI-compatible face through three real servers, with OpenAI's own client."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from stack import Stack, stack
+
+from services.engines.scripted import ScriptedOptions
+from services.testing import wait_until
+
+pytestmark = pytest.mark.anyio
+
+ASK: list[Any] = [{"role": "user", "content": "Add 12 and 30 and 7."}]
+IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
+MODELS = ["counterpoint", "counterpoint-refine", "counterpoint-best-of-n", "counterpoint-single", "actor"]
+
+
+def _account(answer: Any) -> dict[str, Any]:
+    return answer.usage.model_extra["counterpoint"]
+
+
+@asynccontextmanager
+async def client(running: Stack) -> AsyncGenerator[Any]:
+    """OpenAI's client on the running orchestrator."""
+    async with openai.AsyncOpenAI(base_url=f"{running.urls[0]}/v1", api_key="none", max_retries=0) as found:
+        yield found
+
+
+async def test_models_are_listed():
+    """The presets, each by its id; another id is not found."""
+    async with stack() as running, client(running) as ai:
+        assert [model.id async for model in ai.models.list()] == MODELS
+        assert (await ai.models.retrieve("actor")).owned_by == "counterpoint"
+        with pytest.raises(openai.NotFoundError):
+            await ai.models.retrieve("gpt-4")
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_completion_is_a_solve_with_its_exact_account(model: str):
+    """Content is the solution; usage is what the engines counted; the account names what was ignored."""
+    async with stack() as running, client(running) as ai:
+        extra = {"logit_bias": {"1": 2}, "user": "somebody"}
+        answer = await ai.chat.completions.create(model=model, messages=ASK, seed=4, max_tokens=300, extra_body=extra)
+        assert answer.choices[0].message.content
+        assert answer.choices[0].finish_reason == "stop"
+        assert answer.usage is not None
+        assert answer.usage.total_tokens == sum(running.engine_tokens())
+        account = (answer.usage.model_extra or {})["counterpoint"]
+        assert account["ignored"] == ["logit_bias", "user"]
+        details = answer.usage.completion_tokens_details
+        assert details is not None
+        assert 0 <= (details.reasoning_tokens or 0) <= answer.usage.completion_tokens
+        thought: Any = getattr(answer.choices[0].message, "reasoning_content", None)
+        assert bool(thought) == (model not in {"counterpoint-single", "actor"})
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_stream_thinks_first_and_answers_then(model: str):
+    """Role, reasoning, content (never empty), one finish reason, the usage; the same text as without a stream."""
+    async with stack() as running, client(running) as ai:
+        options: Any = {"include_usage": True}
+        call: dict[str, Any] = {"model": model, "messages": ASK, "seed": 4}
+        stream: Any = await ai.chat.completions.create(**call, stream=True, stream_options=options)
+        chunks: list[Any] = [chunk async for chunk in stream]
+        deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+        assert deltas[0].role == "assistant"
+        assert all(delta.content != "" for delta in deltas)
+        extras: list[dict[str, Any]] = [delta.model_extra or {} for delta in deltas]
+        told = [(delta.content, extra) for delta, extra in zip(deltas, extras, strict=True)]
+        kinds = ["content" if content else "thought" for content, extra in told if content or extra]
+        assert kinds == sorted(kinds, reverse=True), "no reasoning after the first content"
+        assert all(extra.get("reasoning") == extra.get("reasoning_content") for extra in extras)
+        assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+        last = chunks[-1]
+        assert last.choices == []
+        assert last.usage is not None
+        assert last.usage.total_tokens == sum(running.engine_tokens())
+        whole: Any = await ai.chat.completions.create(**call)
+        written = "".join(delta.content or "" for delta in deltas)
+        assert written.split() == (whole.choices[0].message.content or "").split()
+
+
+async def test_a_conversation_its_system_text_and_parts():
+    """Several turns, developer's text and lists of text parts reach the actor; the plain actor gets them as they are."""
+    said: list[Any] = [
+        {"role": "developer", "content": "Answer in French."},
+        {"role": "user", "content": [{"type": "text", "text": "Add 1 and 2."}, {"type": "text", "text": "Please."}]},
+        {"role": "assistant", "content": "3"},
+        {"role": "user", "content": "And 4?"},
+    ]
+    async with stack() as running, client(running) as ai:
+        plain = await ai.chat.completions.create(model="actor", messages=said)
+        solved = await ai.chat.completions.create(model="counterpoint-single", messages=said)
+        assert plain.usage is not None
+        assert solved.usage is not None
+        assert plain.usage.prompt_tokens < solved.usage.prompt_tokens, "without the prompt that asks for steps"
+
+
+async def test_strategy_and_budget_of_our_own():
+    """As in /solve; a limit is an answer, and the reason stands in the account."""
+    async with stack() as running, client(running) as ai:
+        extra = {"strategy": {"name": "best_of_n", "n": 3, "select": "majority", "stop_early": False}}
+        answer = await ai.chat.completions.create(model="counterpoint", messages=ASK, extra_body=extra)
+        account = _account(answer)
+        assert account["strategy"]["n"] == 3
+        assert account["usage"]["critic"]["calls"] == 0
+        tight = {**extra, "budget": {"max_completion_tokens": 60}}
+        answer = await ai.chat.completions.create(model="counterpoint", messages=ASK, extra_body=tight)
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens <= 60
+
+
+async def test_max_tokens_cuts_each_solution():
+    """The finish reason says so."""
+    async with stack() as running, client(running) as ai:
+        answer = await ai.chat.completions.create(model="counterpoint-single", messages=ASK, max_completion_tokens=5)
+        assert answer.choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages.0.content"),
+        ({"temperature": 9}, "sampling.temperature"),
+        ({"strategy": "nothing"}, "strategy"),
+        ({"budget": {"max_tokens": -1}}, "budget.max_tokens"),
+    ],
+)
+async def test_bad_input_names_the_parameter(change: dict[str, Any], param: str):
+    """422 in OpenAI's form."""
+    async with stack() as running:
+        response = await running.client.post(
+            "/v1/chat/completions", json={"model": "counterpoint", "messages": ASK, **change}
+        )
+        assert response.status_code == 422
+        error = response.json()["error"]
+        assert error["type"] == "invalid_request_error"
+        assert error["param"].startswith(param)
+        assert error["message"]
+        assert running.actor.generations == 0
+
+
+async def test_other_errors_have_the_same_form():
+    """What is not JSON, an unknown model, a missing actor: before a stream and without one."""
+    async with stack(without="actor") as running:
+        post = running.client.post
+        assert (await post("/v1/chat/completions", content=b"{")).json()["error"]["code"] == "invalid_request"
+        missing = await post("/v1/chat/completions", json={"model": "gpt-4", "messages": ASK})
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+        for stream in (False, True):
+            away = await post("/v1/chat/completions", json={"model": "counterpoint", "messages": ASK, "stream": stream})
+            assert (away.status_code, away.json()["error"]["code"]) == (503, "not_ready")
+            assert away.headers["retry-after"]
+
+
+async def test_a_late_failure_is_an_error_in_the_stream():
+    """The client raises what the stream says."""
+    options = ScriptedOptions(failure_rate=1.0, token_seconds=0.001)
+    async with stack(actor=options) as running, client(running) as ai:
+        stream = await ai.chat.completions.create(model="counterpoint", messages=ASK, stream=True)
+        with pytest.raises(openai.APIError):
+            async for _ in stream:
+                pass
+
+
+async def test_leaving_in_the_middle_stops_the_engine():
+    """Closing the client's stream aborts what runs."""
+    async with stack(actor=ScriptedOptions(token_seconds=0.05)) as running, client(running) as ai:
+        stream = await ai.chat.completions.create(model="counterpoint-best-of-n", messages=ASK, stream=True)
+        async for _ in stream:
+            if running.actor.in_flight:
+                break
+        await stream.close()
+        await wait_until(lambda: running.actor.in_flight == 0)
+        assert running.actor.aborted == 1
+        assert (await running.client.get("/healthz")).status_code == httpx.codes.OK
