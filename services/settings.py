@@ -8,13 +8,18 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 CONFIG_VARIABLE = "COUNTERPOINT_CONFIG"
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+Address = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/[^\s]*)?$")]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _addresses(value: object) -> object:
+    return [part.strip().rstrip("/") for part in value.split(",")] if isinstance(value, str) else value
 
 
 class SettingsError(Exception):
@@ -93,7 +98,7 @@ class ServiceSettings(BaseSettings):
 class RoleSettings(ServiceSettings):
     """What an actor or a critic can be told."""
 
-    engine: Literal["embedded", "vllm", "scripted"] = "embedded"
+    engine: Literal["embedded", "vllm", "openai", "scripted"] = "embedded"
     model: str
     tokenizer: str | None = None
     dialect: Literal["structured", "mathcritique", "pocket"] | None = None
@@ -102,6 +107,11 @@ class RoleSettings(ServiceSettings):
     slots: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     max_queue: Annotated[int, Field(ge=0)] = 256
+    base_urls: Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_addresses)] = ()
+    """Servers of the `openai` engine, separated by commas; several are replicas."""
+    api_key: SecretStr | None = None
+    served_model: str | None = None
+    """The model's name on those servers, where it is not `model`."""
     vllm_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     vllm_max_num_seqs: Annotated[int, Field(ge=1)] = 256
@@ -118,7 +128,7 @@ class RoleSettings(ServiceSettings):
     @property
     def spoken(self) -> str:
         """The dialect."""
-        pocket = self.engine in {"embedded", "vllm"} and self.model.startswith("pocket-")
+        pocket = self.engine != "scripted" and self.model.startswith("pocket-")
         return self.dialect or ("pocket" if pocket else "structured")
 
 

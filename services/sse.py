@@ -1,7 +1,7 @@
 """Server-sent events, both directions (WHATWG HTML, section 9.2)."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -34,7 +34,7 @@ def encode_model(event: str, model: BaseModel, *, event_id: str | None = None) -
     return f"{prefix}event: {event}\ndata: {model.model_dump_json()}\n\n".encode()
 
 
-async def decode(chunks: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent]:
+async def decode(chunks: AsyncIterator[bytes]) -> AsyncGenerator[ServerSentEvent]:
     """The events in a byte stream, however it is cut. An event that the stream's end cut off is dropped."""
     block = _Block()
     async for line in _lines(chunks):

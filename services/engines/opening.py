@@ -6,10 +6,13 @@ Libraries of engines are imported when their engine is chosen: no service needs 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyio import to_thread
+
 from services.engines.models import ModelError, model_name, model_path, parameters_in, tokenizer_path
 from services.engines.protocol import Engine
 from services.engines.scripted import ScriptedEngine, ScriptedOptions
 from services.engines.scripts import Plausible
+from services.engines.tokenizer import load_tokenizer
 from services.settings import RoleSettings, SettingsError
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ async def open_engine(settings: RoleSettings) -> Engine:
                 return ScriptedEngine(scripted_options(settings))
             case "vllm":
                 return await _vllm(settings)
+            case "openai":
+                return await _openai(settings)
             case "embedded":
                 return await _embedded(settings)
     except ModelError as error:
@@ -43,6 +48,21 @@ async def _vllm(settings: RoleSettings) -> Engine:
     from services.engines.vllm_engine import VllmEngine  # noqa: PLC0415 - see above
 
     return await VllmEngine.load(vllm_options(settings), parameters_in(Path(model_name(settings.model))))
+
+
+async def _openai(settings: RoleSettings) -> Engine:
+    from services.engines.openai_engine import OpenAIEngine, OpenAIOptions  # noqa: PLC0415 - see above
+
+    if not settings.base_urls:
+        raise SettingsError(f"{type(settings).variable('base_urls')}: the openai engine needs the address of a server")
+    path = Path(settings.tokenizer) if settings.tokenizer else tokenizer_path(settings.model)
+    options = OpenAIOptions(
+        base_urls=settings.base_urls,
+        model=settings.served_model or settings.model,
+        context_length=settings.context_length,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+    )
+    return OpenAIEngine(options, await to_thread.run_sync(load_tokenizer, path) if path else None)
 
 
 def vllm_options(settings: RoleSettings) -> "VllmOptions":

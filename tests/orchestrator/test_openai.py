@@ -49,7 +49,7 @@ async def test_a_completion_is_a_solve_with_its_exact_account(model: str):
         assert answer.choices[0].finish_reason == "stop"
         assert answer.usage is not None
         assert answer.usage.total_tokens == sum(running.engine_tokens())
-        account = (answer.usage.model_extra or {})["counterpoint"]
+        account = _account(answer)
         assert account["ignored"] == ["logit_bias", "user"]
         details = answer.usage.completion_tokens_details
         assert details is not None

@@ -1,0 +1,220 @@
+"""The `openai` engine against real servers on a scripted engine; `tests/vllm/test_serve.py` has the real vLLM."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+import pytest
+from openai_server import Server
+
+from services.contracts.sampling import Sampling
+from services.engines.openai_engine import OpenAIEngine, OpenAIOptions
+from services.engines.openai_wire import CONTROL_TOKENS
+from services.engines.protocol import Caller, Generation, Guide
+from services.engines.replicas import Replicas, weight
+from services.engines.scripted import ScriptedEngine, ScriptedOptions
+from services.engines.testing import asking, said
+from services.errors import CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
+from services.testing import serve, wait_until
+
+pytestmark = pytest.mark.anyio
+
+CALL = Generation(asking("Add 12 and 30 and 7."), Sampling(seed=3, max_tokens=200))
+
+
+@asynccontextmanager
+async def engine(*servers: Server) -> AsyncGenerator[OpenAIEngine]:
+    """The engine over running servers."""
+    async with AsyncExitStack() as stack:
+        urls = [await stack.enter_async_context(serve(server.app())) for server in servers]
+        found = OpenAIEngine(OpenAIOptions(tuple(urls), "scripted"))
+        stack.push_async_callback(found.close)
+        yield found
+
+
+async def test_it_learns_what_the_server_can_do():
+    """Probed once, told in the card's words; a strict server refuses what it does not know, and that is all right."""
+    server = Server()
+    async with engine(server) as remote:
+        with pytest.raises(NotReady):
+            _ = remote.capabilities
+        await remote.check()
+        probes = len(server.bodies)
+        await remote.check()
+        assert len(server.bodies) == probes
+        found = remote.capabilities
+        assert (found.logprobs, found.prefix, found.score, found.guided, found.counts) == (True, False, False, (), "bounded")
+        assert remote.context_length == 4096
+        assert remote.special_tokens == CONTROL_TOKENS
+        assert not remote.features.priority
+
+
+@pytest.mark.parametrize("draws", [True, False], ids=["n at once", "one by one"])
+async def test_texts_and_usage_are_the_servers(draws: bool):  # noqa: FBT001 - a parameter
+    """Whole texts, an end for each sample, the account that the server reports; prompts count for each request."""
+    server = Server(draws=draws)
+    async with engine(server) as remote:
+        await remote.check()
+        before = server.engine.totals
+        call = Generation(CALL.prompt, CALL.sampling, n=8, caller=Caller(session="solve_1"))
+        texts, usage, deltas = await said(remote, call)
+        assert all(texts)
+        assert len({*texts}) > 1
+        assert sorted(d.index for d in deltas if d.finish_reason) == list(range(8))
+        spent = server.engine.totals
+        assert usage.completion_tokens == spent.completion_tokens - before.completion_tokens
+        assert usage.prompt_tokens == spent.prompt_tokens - before.prompt_tokens
+        assert server.sessions[-1] == "solve_1"
+        assert (await said(remote, call)).texts == texts, "the same seed, the same samples"
+        assert remote.count(CALL.prompt) >= server.engine.count(CALL.prompt), "a bound is never too small"
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+async def test_reasoning_is_no_part_of_the_solution(name: str):
+    """It is read, counted and left out."""
+    async with engine(Server(thinks=name)) as thinking, engine(Server()) as plain:
+        for remote in (thinking, plain):
+            await remote.check()
+        told, without = await said(thinking, CALL), await said(plain, CALL)
+        assert told.texts == without.texts
+        assert sum(delta.tokens for delta in told.deltas) == sum(delta.tokens for delta in without.deltas) + 1
+
+
+async def test_usage_that_is_not_told_is_bounded_from_above():
+    """A server without usage, and a stream that was left, are charged at least what they computed."""
+    server = Server(tells_usage=False)
+    async with engine(server) as remote:
+        await remote.check()
+        before = server.engine.totals
+        _, usage, _ = await said(remote, CALL)
+        spent = server.engine.totals
+        assert usage.completion_tokens >= spent.completion_tokens - before.completion_tokens
+        assert usage.prompt_tokens >= spent.prompt_tokens - before.prompt_tokens
+        before = server.engine.totals
+        async with remote.generate(CALL) as running:
+            async for _ in running:
+                break
+        await wait_until(lambda: server.engine.in_flight == 0)
+        assert running.usage.prompt_tokens >= server.engine.totals.prompt_tokens - before.prompt_tokens
+
+
+async def test_leaving_closes_the_stream_and_the_server_stops():
+    """Also when the reader is cancelled in the middle."""
+    server = Server(ScriptedEngine(ScriptedOptions(token_seconds=0.05)))
+    async with engine(server) as remote:
+        await remote.check()
+        aborted = server.engine.aborted
+        with anyio.move_on_after(0.3) as scope:
+            await said(remote, CALL)
+        assert scope.cancelled_caught
+        assert remote.in_flight == 0
+        await wait_until(lambda: server.engine.in_flight == 0)
+        assert server.engine.aborted == aborted + 1
+
+
+@pytest.mark.parametrize(
+    ("server", "kind"),
+    [
+        (Server(status=500), EngineFailed),
+        (Server(status=400), InvalidRequest),
+        (Server(status=429, retry_after="7"), Overloaded),
+        (Server(status=503), Overloaded),
+        (Server(breaks_after=0), EngineFailed),
+        (Server(breaks_after=3), EngineFailed),
+    ],
+    ids=["500", "400", "429", "503", "breaks at once", "breaks midway"],
+)
+async def test_refusals_are_typed(server: Server, kind: type[CounterpointError]):
+    """A busy server says when to come back; a stream that ends early is a failure."""
+    async with engine(server) as remote:
+        await remote.check()
+        with pytest.raises(kind) as raised:
+            await said(remote, CALL)
+        assert raised.value.retry_after == {429: 7.0, 503: 1.0}.get(server.status)
+
+
+async def test_guides_that_the_server_lacks_are_refused_before_it_is_asked():
+    """As the caller's mistake."""
+    async with engine(Server()) as remote:
+        await remote.check()
+        with pytest.raises(InvalidRequest):
+            await said(remote, Generation(CALL.prompt, CALL.sampling, guide=Guide("regex", "x")))
+
+
+async def test_a_session_stays_on_its_replica():
+    """And sessions spread; when a replica goes, only its own sessions move."""
+    servers = [Server() for _ in range(3)]
+    async with engine(*servers) as remote:
+        await remote.check()
+        homes = dict[str, int]()
+        for number in range(12):
+            for _ in range(2):
+                counts = [len(server.bodies) for server in servers]
+                await said(remote, Generation(CALL.prompt, Sampling(max_tokens=2), caller=Caller(session=f"s{number}")))
+                (home,) = [k for k, server in enumerate(servers) if len(server.bodies) > counts[k]]
+                assert homes.setdefault(f"s{number}", home) == home
+        assert len(set(homes.values())) > 1
+    urls = [f"http://replica-{k}" for k in range(5)]
+    owner = {s: max(urls, key=lambda url: weight(s, url)) for s in map(str, range(500))}
+    left = {s: max(urls[1:], key=lambda url: weight(s, url)) for s in owner}
+    assert all(left[s] == owner[s] for s in owner if owner[s] != urls[0])
+    shares = [list(owner.values()).count(url) for url in urls]
+    assert max(shares) < 2 * min(shares)
+
+
+async def test_a_replica_with_its_share_of_the_load_is_passed_over():
+    """One session cannot pile everything on one server."""
+    servers = [Server(ScriptedEngine(ScriptedOptions(first_token_seconds=0.2))) for _ in range(2)]
+    async with engine(*servers) as remote:
+        await remote.check()
+        asked = [len(server.bodies) for server in servers]
+        async with anyio.create_task_group() as group:
+            for _ in range(16):
+                group.start_soon(said, remote, Generation(CALL.prompt, CALL.sampling, caller=Caller(session="one")))
+        took = sorted(len(server.bodies) - before for server, before in zip(servers, asked, strict=True))
+        assert sum(took) == 16
+        assert took[1] <= 11, "at most 1.25 times the mean, and one"
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_another_replica_answers_for_one_that_does_not(status: int):
+    """Before the first chunk a failure costs nothing."""
+    servers = [Server(), Server(status=status)]
+    async with engine(*servers) as remote:
+        await remote.check()
+        for number in range(8):
+            texts, _, _ = await said(remote, Generation(CALL.prompt, CALL.sampling, caller=Caller(session=f"s{number}")))
+            assert texts[0]
+
+
+async def test_a_dead_replica_is_left_alone_and_found_again():
+    """Its breaker opens, calls go elsewhere, /readyz stays green, and it comes back when it answers."""
+    first, second = Server(), Server()
+    async with serve(second.app()) as alive:
+        async with serve(first.app()) as dying:
+            remote = OpenAIEngine(OpenAIOptions((alive, dying), "scripted"))
+            await remote.check()
+        await remote.check()
+        assert [replica.breaker.open for replica in remote.replicas] == [False, True]
+        for number in range(6):
+            assert (await said(remote, Generation(CALL.prompt, CALL.sampling, caller=Caller(session=f"s{number}")))).texts[0]
+        found = {s.labels["replica"]: s.value for f in remote.metrics.collect() for s in f.samples if "breaker" in s.name}
+        assert sorted(found.values()) == [0.0, 1.0]
+    with pytest.raises(NotReady):
+        await remote.check()
+    await remote.close()
+
+
+async def test_an_open_breaker_lets_one_probe_pass():
+    """After its time one call goes through; the rest waits for its outcome."""
+    replicas = Replicas(["http://a", "http://b"])
+    breaker = replicas.all[0].breaker
+    breaker.fail(refused=True)
+    assert [r.url for r in replicas.order("x")] == ["http://b"]
+    breaker.until = anyio.current_time()
+    assert len(replicas.order("x")) == 2
+    with replicas.using(replicas.all[0]) as use:
+        assert len(replicas.order("x")) == 1
+        use.outcome = "ok"
+    assert len(replicas.order("x")) == 2
+    await replicas.close()
