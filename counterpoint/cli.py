@@ -17,6 +17,7 @@ import orchestrator.app
 from counterpoint import dialogue, doctor, evaluate, supervisor
 from counterpoint import up as stack
 from counterpoint.first import run as run_first
+from counterpoint.shared import SharedEngine
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from services.app import VERSION
@@ -66,18 +67,27 @@ def orchestrate(host: Host = None, port: PortOption = None) -> None:
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913, PLR0917 - the options of a command
     host: str = "127.0.0.1",
     port: int = 8080,
     models: Annotated[str, typer.Option(help="pocket, smollm2, scripted, or the path of a GGUF file.")] = "pocket",
     assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all services.")] = None,
+    shared_engine: Annotated[str | None, typer.Option(help="A model for both roles, on one vLLM server.")] = None,
+    actor_lora: Annotated[Path | None, typer.Option(help="The actor's LoRA adapter on it.")] = None,
+    critic_lora: Annotated[Path | None, typer.Option(help="The critic's.")] = None,
+    engine_arg: Annotated[list[str] | None, typer.Option(help="More arguments of that server.")] = None,
+    vllm_python: Annotated[str, typer.Option(help="The interpreter that has vLLM.")] = sys.executable,
 ) -> None:
     """Run all three services on this machine."""
+    shared = None
+    if shared_engine is not None:
+        shared = SharedEngine(shared_engine, actor_lora, critic_lora, engine_arg or [], vllm_python)
     try:
-        variables = stack.environment(models, assign or [])
+        variables = stack.environment(stack.SCRIPTED if shared else models, assign or [], only=shared is not None)
+        code = anyio.run(partial(stack.up, host, port, variables, shared=shared))
     except SettingsError as error:
         _stop(str(error))
-    raise typer.Exit(anyio.run(stack.up, host, port, variables))
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -33,6 +33,8 @@ class Plan:
     environment: Mapping[str, str]
     module: str = "counterpoint"
     """What `python -m` runs, with the name and the address as arguments."""
+    command: tuple[str, ...] = ()
+    """Something else to run, whole."""
 
     @property
     def url(self) -> str:
@@ -85,7 +87,8 @@ async def _run(plan: Plan) -> int:
 
 async def _start(plan: Plan) -> anyio.abc.Process:
     """Start a service; cancelled halfway, it would be left behind."""
-    command = [sys.executable, "-m", plan.module, plan.name, "--host", plan.host, "--port", str(plan.port)]
+    ours = [sys.executable, "-m", plan.module, plan.name, "--host", plan.host, "--port", str(plan.port)]
+    command = list(plan.command) or ours
     with anyio.CancelScope(shield=True):
         return await anyio.open_process(
             command,

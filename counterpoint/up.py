@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
+from counterpoint.shared import SharedEngine
 from counterpoint.supervisor import Plan, free_port, keep, wait_ready
 from orchestrator.settings import OrchestratorSettings
 from services.engines.models import PAIR, POCKET, SMOLLM2, ModelError, model_path
@@ -17,9 +18,9 @@ from services.settings import ActorSettings, CriticSettings, SettingsError
 SCRIPTED = "scripted"
 
 
-def environment(models: str, assignments: Sequence[str]) -> dict[str, str]:
-    """Variables for every service. Raises `SettingsError` for an unknown model or key."""
-    variables = _models(models)
+def environment(models: str, assignments: Sequence[str], *, only: bool = False) -> dict[str, str]:
+    """Variables for every service; `only` the assignments. Raises `SettingsError` for an unknown model or key."""
+    variables = {} if only else _models(models)
     known = known_variables()
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
@@ -53,9 +54,16 @@ def _models(models: str) -> dict[str, str]:
 
 
 async def up(
-    host: str, port: int, variables: dict[str, str], when_ready: Callable[[str], Awaitable[None]] | None = None
+    host: str,
+    port: int,
+    variables: dict[str, str],
+    when_ready: Callable[[str], Awaitable[None]] | None = None,
+    shared: SharedEngine | None = None,
 ) -> int:
-    """Run until SIGTERM or Ctrl-C; `when_ready` is called once with the address. The exit code."""
+    """Run until SIGTERM or Ctrl-C; `when_ready` is called once with the address. The exit code.
+
+    Raises `SettingsError` for a shared engine's adapter that does not exist.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -63,12 +71,16 @@ async def up(
         except OSError as error:
             sys.stderr.write(f"counterpoint: cannot listen on {host}:{port}: {error.strerror}\n")
             return 2
-    actor = Plan("actor", "127.0.0.1", free_port(), variables)
+    first = free_port()
+    engines = [shared.plan(first)] if shared else []
+    if shared:
+        variables = {**shared.settings(engines[0].url), **variables}
+    actor = Plan("actor", "127.0.0.1", free_port(after=first) if engines else first, variables)
     critic = Plan("critic", "127.0.0.1", free_port(after=actor.port), variables)
     urls = {"COUNTERPOINT_ACTOR_URL": actor.url, "COUNTERPOINT_CRITIC_URL": critic.url}
     front = Plan("orchestrator", host, port, {**variables, **urls})
     async with anyio.create_task_group() as group:
-        for plan in (actor, critic, front):
+        for plan in (*engines, actor, critic, front):
             group.start_soon(keep, plan)
         group.start_soon(_announce, front.url, when_ready)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

@@ -21,14 +21,17 @@ from counterpoint.up import known_variables
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+OVERLAYS = sorted((ROOT / "deploy/docker").glob("*.yml"))
 OURS = ("actor", "critic", "orchestrator")
 PORTS = {"8081": "actor", "8082": "critic", "8080": "orchestrator", "6379": "redis"}
 
 
 def test_every_file_that_the_images_copy_exists():
     """COPY sources, build files and mounted files are in the tree."""
-    dockerfile = (ROOT / "deploy/docker/Dockerfile").read_text("utf-8")
-    copied = [name for line in re.findall(r"^COPY (.+)$", dockerfile, re.MULTILINE) for name in line.split()[:-1]]
+    built = {s["build"]["dockerfile"] for s in COMPOSE["services"].values() if "build" in s}
+    assert built == {str(path.relative_to(ROOT)) for path in (ROOT / "deploy/docker").glob("Dockerfile*")}
+    lines = "\n".join((ROOT / name).read_text("utf-8") for name in built)
+    copied = [name for line in re.findall(r"^COPY (.+)$", lines, re.MULTILINE) for name in line.split()[:-1]]
     mounted = [v.split(":")[0] for s in COMPOSE["services"].values() for v in s.get("volumes", []) if v.startswith("./")]
     assert [name for name in [*copied, *mounted] if not (ROOT / name).exists()] == []
 
@@ -36,17 +39,63 @@ def test_every_file_that_the_images_copy_exists():
 def test_every_variable_is_a_setting():
     """A variable that no service reads would be a silent mistake."""
     known = set(known_variables())
-    assert [name for service in OURS for name in COMPOSE["services"][service]["environment"] if name not in known] == []
+    files = [COMPOSE, *(_overlay(path) for path in OVERLAYS)]
+    named = [name for file in files for service in file["services"].values() for name in service.get("environment", {})]
+    assert [name for name in named if name not in known] == []
+    assert len(named) > len(OURS)
+
+
+def test_profiles_are_the_pair_without_a_gpu_the_gpus_and_monitoring():
+    """What starts by default needs no GPU; under `gpu`, actor and critic have one each and answer to the same names."""
+    assert "COMPOSE_PROFILES=embedded" in (ROOT / ".env").read_text("utf-8").splitlines()
+    by_profile: dict[str, set[str]] = {}
+    for name, service in COMPOSE["services"].items():
+        for profile in service.get("profiles", ["always"]):
+            by_profile.setdefault(profile, set()).add(name)
+    assert by_profile == {
+        "always": {"orchestrator", "redis"},
+        "embedded": {"actor", "critic"},
+        "gpu": {"actor-gpu", "critic-gpu"},
+        "monitoring": {"prometheus", "grafana"},
+    }
+    for role, device in (("actor", "0"), ("critic", "1")):
+        service = COMPOSE["services"][f"{role}-gpu"]
+        assert _devices(service) == [device]
+        assert service["networks"]["default"]["aliases"] == [role]
+    assert not any("deploy" in COMPOSE["services"][name] for name in ("actor", "critic", "orchestrator"))
+    assert _devices(_overlay(ROOT / "deploy/docker/one-gpu.yml")["services"]["critic-gpu"]) == ["0"]
+
+
+def test_a_gpu_service_starts_as_written_but_for_its_engine():
+    """Command, environment and health check of actor and critic under `gpu`, over the scripted engine instead of vLLM."""
+    ports = {service: str(free_port() + offset) for offset, service in enumerate(PORTS.values())}
+    with ExitStack() as stack:
+        for role in ("actor", "critic"):
+            stack.enter_context(_process(f"{role}-gpu", ports, {f"COUNTERPOINT_{role.upper()}_ENGINE": "scripted"}))
+        for role in ("actor", "critic"):
+            _healthy(f"{role}-gpu", ports)
+
+
+def _devices(service: dict[str, Any]) -> list[str]:
+    (reserved,) = service["deploy"]["resources"]["reservations"]["devices"]
+    return reserved["device_ids"]
+
+
+def _overlay(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text("utf-8").replace("!override ", ""))
 
 
 @contextmanager
-def _process(service: str, ports: dict[str, str]) -> Generator[subprocess.Popen[bytes]]:
+def _process(
+    service: str, ports: dict[str, str], instead: dict[str, str] | None = None
+) -> Generator[subprocess.Popen[bytes]]:
     spec = COMPOSE["services"][service]
     command = _local(spec["command"], ports)
     if command[0] == "redis-server":
         command = ["redis-server", "--port", ports["redis"], "--save", "", "--bind", "127.0.0.1"]
     environment = {name: _local([value], ports)[0] for name, value in spec.get("environment", {}).items()}
-    with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:
+    environment = {**os.environ, **environment, **(instead or {})}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             yield process
         finally:
