@@ -29,7 +29,7 @@ class SharedEngine:
         """The server's process, on loopback. Raises `SettingsError` for an adapter that does not exist."""
         command = [self.python, "-m", "vllm.entrypoints.openai.api_server", "--model", self.model]
         command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", BASE]
-        command += ["--scheduling-policy", "priority", "--generation-config", "vllm"]
+        command += ["--scheduling-policy", "priority", "--generation-config", "vllm", "--enable-prompt-tokens-details"]
         adapters = {role: path for role, path in self._adapters().items() if path is not None}
         for role, path in adapters.items():
             if not (path / "adapter_config.json").is_file():

@@ -41,6 +41,7 @@ class Check:
 def router(checks: Mapping[str, Check]) -> APIRouter:
     """The two routes."""
     routes = APIRouter(tags=["health"])
+    told: dict[str, str] = {}
 
     @routes.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -53,7 +54,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
         states: dict[str, State] = {}
         async with anyio.create_task_group() as group:
             for name, check in checks.items():
-                group.start_soon(_run, name, check, states)
+                group.start_soon(_run, name, check, states, told)
         ready = all(states[name] == "ok" for name, check in checks.items() if check.required)
         body = Readiness(ready=ready, checks={name: states[name] for name in checks})
         return JSONResponse(body.model_dump(), status_code=200 if ready else 503, headers={"cache-control": "no-store"})
@@ -61,12 +62,17 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
     return routes
 
 
-async def _run(name: str, check: Check, states: dict[str, State]) -> None:
+async def _run(name: str, check: Check, states: dict[str, State], told: dict[str, str]) -> None:
+    """Run a check; what it fails with is logged when it changes, however often it is asked."""
     try:
         with anyio.fail_after(CHECK_SECONDS):
             await check.run()
     except Exception as error:  # noqa: BLE001 - whatever a check raises, the thing it checks is not there
-        log.warning("check_failed", check=name, error=str(error) or type(error).__name__)
+        why = str(error) or type(error).__name__
+        if told.get(name) != why:
+            told[name] = why
+            log.warning("check_failed", check=name, error=why)
         states[name] = "down" if check.required else "degraded"
     else:
+        told.pop(name, None)
         states[name] = "ok"

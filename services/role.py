@@ -15,14 +15,14 @@ from services.calls import Calls
 from services.contracts.model import ModelCard
 from services.contracts.usage import Usage
 from services.engines.protocol import Caller, Engine
-from services.errors import EngineDied, EngineFailed, NotReady
+from services.errors import CounterpointError, EngineDied, NotReady
 from services.health import Check
 from services.identity import CallContext
 from services.metrics import ServiceMetrics
 from services.neutralise import neutralise
 from services.settings import RoleSettings
 
-WATCH_SECONDS = 0.5
+WATCH_SECONDS = 1.0
 """How often the engine is looked at when nobody asks for `/readyz`."""
 
 log = structlog.get_logger("role")
@@ -101,7 +101,7 @@ class RoleService:
                 log.critical("engine_died", engine=engine.name, model=engine.model, detail=error.detail)
                 signal.raise_signal(signal.SIGTERM)
                 return
-            except EngineFailed:
+            except CounterpointError:
                 continue  # /readyz tells of it; it may pass
 
     async def check(self) -> None:

@@ -17,16 +17,16 @@ POLL_SECONDS = 0.002
 
 
 @asynccontextmanager
-async def serve(app: FastAPI) -> AsyncGenerator[str]:
-    """A real uvicorn in this event loop, on a free loopback port; yields its base URL and stops it at the end."""
-    server = uvicorn.Server(config(app, "127.0.0.1", 0, 1))
+async def serve(app: FastAPI, port: int = 0) -> AsyncGenerator[str]:
+    """A real uvicorn in this event loop, on a free loopback port unless one is given; yields its base URL, stops it at the end."""
+    server = uvicorn.Server(config(app, "127.0.0.1", port, 1))
     server.capture_signals = _leave_signals  # pyright: ignore[reportAttributeAccessIssue] - the test runner's are its own
     async with anyio.create_task_group() as group:
         group.start_soon(server.serve)
         await wait_until(lambda: server.started, seconds=30)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        listening = server.servers[0].sockets[0].getsockname()[1]
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{listening}"
         finally:
             server.should_exit = True
 

@@ -4,18 +4,25 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
+import httpx
 import pytest
 from openai_server import Server
 
+from actor_service.routes import router
+from actor_service.service import ActorService
+from counterpoint.supervisor import free_port
 from services.contracts.sampling import Sampling
 from services.engines.openai_engine import OpenAIEngine, OpenAIOptions
 from services.engines.openai_wire import CONTROL_TOKENS
+from services.engines.opening import open_engine
 from services.engines.protocol import Caller, Generation, Guide
 from services.engines.replicas import Replicas, weight
 from services.engines.scripted import ScriptedEngine, ScriptedOptions
 from services.engines.testing import asking, said
 from services.errors import CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
-from services.testing import serve, wait_until
+from services.role import create_role_app
+from services.settings import ActorSettings
+from services.testing import serve, told, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -218,3 +225,25 @@ async def test_an_open_breaker_lets_one_probe_pass():
         use.outcome = "ok"
     assert len(replicas.order("x")) == 2
     await replicas.close()
+
+
+async def test_a_service_waits_for_its_server():
+    """It starts without one, is not ready, and is once the server answers; then it solves."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    settings = ActorSettings.load(engine="openai", model="scripted", base_urls=address, dialect="structured")
+    service = ActorService(settings, lambda: open_engine(settings))
+    app = create_role_app(service, "actor", [router(service)])
+    async with serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/readyz")).status_code == 503
+        refused = await client.get("/v1/model")
+        assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
+        async with serve(Server().app(), port):
+            with anyio.fail_after(20):
+                while not (await client.get("/readyz")).is_success:  # noqa: ASYNC110 - another server
+                    await anyio.sleep(0.05)
+            card = (await client.get("/v1/model")).json()
+            assert (card["engine"], card["counts"]) == ("openai", "bounded")
+            events = await told(client, "/v1/draft", {"problem": "Add 1 and 2."})
+            assert [name for name, _ in events][-2:] == ["candidate", "usage"]
+            assert "counterpoint_replica_requests_total" in (await client.get("/metrics")).text
