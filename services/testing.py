@@ -18,7 +18,7 @@ POLL_SECONDS = 0.002
 
 @asynccontextmanager
 async def serve(app: FastAPI, port: int = 0) -> AsyncGenerator[str]:
-    """A real uvicorn in this event loop, on a free loopback port unless one is given; yields its base URL, stops it at the end."""
+    """A real uvicorn in this event loop, on a free loopback port unless one is given; yields its URL."""
     server = uvicorn.Server(config(app, "127.0.0.1", port, 1))
     server.capture_signals = _leave_signals  # pyright: ignore[reportAttributeAccessIssue] - the test runner's are its own
     async with anyio.create_task_group() as group:
