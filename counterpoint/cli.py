@@ -160,6 +160,17 @@ def measure_pocket(
     typer.echo("\n".join(anyio.run(partial(evaluate.pocket, count, seed, out, urls, variables))))
 
 
+@measure.command("fit-auto")
+def measure_auto(
+    count: Annotated[int, typer.Option(min=10, help="Development problems.")] = 300,
+    seed: int = 1,
+    out: Annotated[Path, typer.Option(help="Where rows are kept.")] = Path("runs/auto"),
+) -> None:
+    """Fit the thresholds of the strategy `auto` on the development split of the pocket domain, and write them."""
+    variables = stack.environment("pocket", [])
+    typer.echo("\n".join(anyio.run(partial(evaluate.fit_auto, count, seed, out, None, variables))))
+
+
 @app.command()
 def health(url: str) -> None:
     """Exit with 0 if and only if URL answers 200."""

@@ -10,6 +10,7 @@ from orchestrator.answers import Answers
 from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.openai.routes import router as openai_router
+from orchestrator.openai.wire import refuse
 from orchestrator.routes import router
 from orchestrator.runner import Runner
 from orchestrator.settings import OrchestratorSettings
@@ -46,6 +47,7 @@ def create(settings: OrchestratorSettings) -> FastAPI:
             "redis": Check(store.check, required=False),
         },
         service_metrics=metrics,
+        forms={"/v1/": refuse},
     )
 
 

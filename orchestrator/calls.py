@@ -65,7 +65,14 @@ class Tries:
             raise failure
 
 
-async def draft(solve: Solve, slots: Sequence[Slot], judge: Want | None, place: Place, each: Each) -> list[Candidate | None]:
+async def draft(
+    solve: Solve,
+    slots: Sequence[Slot],
+    judge: Want | None,
+    place: Place,
+    each: Each,
+    temperature: float | None = None,
+) -> list[Candidate | None]:
     """Write up to `len(slots)` first attempts in one call, fewer where the budget allows no more; None = one that failed.
 
     Raises `LimitReached`, and `CallFailed` when no try produced a candidate.
@@ -79,7 +86,7 @@ async def draft(solve: Solve, slots: Sequence[Slot], judge: Want | None, place: 
         body = Draft(
             messages=solve.turns,
             n=len(taken),
-            sampling=sampling(solve, "actor", place, tries.number),
+            sampling=sampling(solve, "actor", place, tries.number, temperature),
             allowance=grant.lease.allowance,
             plain=solve.plain,
         )
@@ -90,7 +97,13 @@ async def draft(solve: Solve, slots: Sequence[Slot], judge: Want | None, place: 
 
 
 async def refine(
-    solve: Solve, original: Candidate, slot: Slot, keep_steps: int, judge: Want | None, place: Place
+    solve: Solve,
+    original: Candidate,
+    slot: Slot,
+    keep_steps: int,
+    judge: Want | None,
+    place: Place,
+    temperature: float | None = None,
 ) -> Candidate | None:
     """Write a new attempt at `original` with its critique; None (and degraded) where the actor failed.
 
@@ -106,7 +119,7 @@ async def refine(
             solution=original.text,
             critique=original.critique,
             keep_steps=keep_steps,
-            sampling=sampling(solve, "actor", place, tries.number),
+            sampling=sampling(solve, "actor", place, tries.number, temperature),
             allowance=grant.lease.allowance,
         )
         try:
@@ -149,9 +162,10 @@ async def critique(solve: Solve, candidate: Candidate, depth: Depth, explain: st
                 return None
 
 
-def sampling(solve: Solve, role: Role, place: Place, attempt: int) -> Sampling:
-    """The solve's sampling with the seed of this call."""
-    return solve.sampling.model_copy(update={"seed": solve.seed_of(role, place, attempt)})
+def sampling(solve: Solve, role: Role, place: Place, attempt: int, temperature: float | None = None) -> Sampling:
+    """The solve's sampling with the seed of this call, and its temperature where it has one of its own."""
+    own = {} if temperature is None else {"temperature": temperature}
+    return solve.sampling.model_copy(update={"seed": solve.seed_of(role, place, attempt), **own})
 
 
 async def _nothing(_number: int, _candidate: Candidate) -> None:

@@ -69,28 +69,32 @@ class Context:
         card = self.solve.actor.card
         return card is None or card.capabilities.prefix
 
-    async def draft(self, *, judge: Depth | None = None) -> Candidate:
+    async def draft(self, *, judge: Depth | None = None, temperature: float | None = None) -> Candidate:
         """Write one first attempt; see `drafts`."""
-        written = await self.drafts(1, judge=judge)
+        written = await self.drafts(1, judge=judge, temperature=temperature)
         return next(candidate for candidate in written if candidate is not None)
 
-    async def drafts(self, n: int, *, judge: Depth | None = None, each: Each = _ignore) -> list[Candidate | None]:
+    async def drafts(
+        self, n: int, *, judge: Depth | None = None, each: Each = _ignore, temperature: float | None = None
+    ) -> list[Candidate | None]:
         """Write `n` first attempts in one call, or as many as the budget allows; None stands for one that failed.
 
         `each` is told a candidate and its number as soon as it is complete. With `judge`, what judging each at that depth
-        takes is reserved before the call is leased. Raises `LimitReached` when not one fits, `CallFailed` when the actor
-        answered every try with an error.
+        takes is reserved before the call is leased. `temperature` replaces the solve's. Raises `LimitReached` when not one
+        fits, `CallFailed` when the actor answered every try with an error.
         """
         first = self._drafted
         slots = [Slot(self._name(first + k)) for k in range(n)]
-        written = await calls.draft(self.solve, slots, self._judging(judge), (*self.path, first, 0), each)
+        written = await calls.draft(self.solve, slots, self._judging(judge), (*self.path, first, 0), each, temperature)
         self._drafted += len(written)
         for candidate in written:
             if candidate is not None:
                 self.offer(candidate)
         return written
 
-    async def refine(self, original: Candidate, *, keep_steps: int = 0, judge: Depth = "verdict") -> Candidate | None:
+    async def refine(
+        self, original: Candidate, *, keep_steps: int = 0, judge: Depth = "verdict", temperature: float | None = None
+    ) -> Candidate | None:
         """Write a new attempt given `original`'s critique, after its first `keep_steps` steps; None if the actor failed.
 
         Raises `LimitReached` unless the attempt and its judgement can both be leased.
@@ -99,7 +103,7 @@ class Context:
         slot = Slot(f"{original.id.split('.')[0]}.{number}", parent=original.id, round=number)
         self._refined += 1
         place = (*self.path, number, 0, self._refined)
-        return await calls.refine(self.solve, original, slot, keep_steps, self._judging(judge), place)
+        return await calls.refine(self.solve, original, slot, keep_steps, self._judging(judge), place, temperature)
 
     def begin_round(self, candidate: Candidate, judge: Depth) -> None:
         """Raise `LimitReached` unless an explanation, a refinement and its judgement are likely to fit together."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 
 from services import health, metrics, openapi, problems
 from services.health import Check
-from services.limits import BodyLimit
+from services.limits import BodyLimit, Refuse
 from services.metrics import ServiceMetrics
 from services.settings import ServiceSettings
 from services.telemetry import Observed
@@ -25,11 +25,15 @@ def create_app(
     routers: Sequence[APIRouter],
     checks: Mapping[str, Check],
     service_metrics: ServiceMetrics,
+    forms: Mapping[str, Refuse] | None = None,
 ) -> FastAPI:
-    """An application with errors as problems, limits, logs, metrics and health around a service's own routes."""
+    """An application with errors as problems, limits, logs, metrics and health around a service's own routes.
+
+    `forms`: how errors are written instead under paths that begin with these prefixes.
+    """
     app = FastAPI(title=title, version=VERSION, lifespan=lifespan, redoc_url=None)
     problems.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, forms=forms)
     app.add_middleware(Observed, metrics=service_metrics)
     for router in (*routers, health.router(checks), metrics.router(service_metrics)):
         app.include_router(router)

@@ -1,19 +1,31 @@
 """Refuses bodies that are larger than the service reads, announced or not."""
 
+from collections.abc import Callable, Mapping
+
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.contracts.errors import Limit
-from services.errors import RequestTooLarge
+from services.errors import CounterpointError, RequestTooLarge
 from services.problems import Refused, problem_response
+
+Refuse = Callable[[CounterpointError], Response]
+"""An error as a response."""
+
+
+def _problem(error: CounterpointError) -> Response:
+    return problem_response(error.problem())
 
 
 class BodyLimit:
     """ASGI middleware: 413 for a body over `max_bytes`."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, forms: Mapping[str, Refuse] | None = None) -> None:
+        """`forms`: how errors are written under paths that begin with these prefixes."""
         self.app = app
         self.max_bytes = max_bytes
+        self.forms = forms or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counting."""
@@ -22,7 +34,8 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced) > self.max_bytes:
-            await problem_response(self._error(int(announced)).problem())(scope, receive, send)
+            refuse = next((form for prefix, form in self.forms.items() if scope["path"].startswith(prefix)), _problem)
+            await refuse(self._error(int(announced)))(scope, receive, send)
             return
         await self.app(scope, self._counting(receive), send)
 

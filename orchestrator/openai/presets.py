@@ -20,7 +20,7 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "counterpoint": Preset({"name": "refine"}),
+    "counterpoint": Preset({"name": "auto"}),
     "counterpoint-refine": Preset({"name": "refine"}),
     "counterpoint-best-of-n": Preset({"name": "best_of_n", "select": "weighted"}),
     "counterpoint-single": Preset({"name": "single"}),

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from orchestrator.candidates import Candidate
 from orchestrator.context import Context, Outcome
-from orchestrator.strategies.base import Strategy
+from orchestrator.strategies.base import Mode, Strategy, kept_steps
 from services.contracts.base import Probability
 from services.contracts.critique import Depth
 
@@ -23,7 +23,7 @@ class Refine(Strategy):
 
     name: Literal["refine"] = "refine"
     rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] = 3
-    mode: Literal["rewrite", "rewind"] = "rewrite"
+    mode: Mode = "rewrite"
     accept_at: Probability = 0.5
     gate: bool = True
     gate_depth: Depth = "verdict"
@@ -39,7 +39,7 @@ class Refine(Strategy):
             best = self._better(ctx, best, latest)
             if latest.verdict is None or self._done(latest):
                 return self._outcome(best)
-            refined = await ctx.refine(latest, keep_steps=self._kept(ctx, latest), judge=self.gate_depth)
+            refined = await ctx.refine(latest, keep_steps=kept_steps(ctx, latest, self.mode), judge=self.gate_depth)
             latest = latest if refined is None else refined
         latest = await ctx.judge(latest, self.gate_depth)
         return self._outcome(self._better(ctx, best, latest))
@@ -65,15 +65,6 @@ class Refine(Strategy):
 
     def _outcome(self, best: Candidate) -> Outcome:
         return Outcome(best, "accepted" if self._done(best) else "rounds", best.p_correct)
-
-    def _kept(self, ctx: Context, candidate: Candidate) -> int:
-        """Steps that a rewind keeps: those before the first error. None are kept where it is unknown."""
-        if self.mode == "rewrite" or candidate.first_error is None:
-            return 0
-        if not ctx.can_rewind:
-            ctx.solve.note("rewind_unavailable", "the actor's engine cannot continue a solution; it was rewritten")
-            return 0
-        return candidate.first_error - 1
 
 
 def _rank(candidate: Candidate) -> float:

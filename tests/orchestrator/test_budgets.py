@@ -16,7 +16,7 @@ SOLVES = 1000
 
 
 def _strategy(source: random.Random, depth: int = 0) -> dict[str, Any]:
-    name = source.choice(["single", "refine", "best_of_n"] if depth < 2 else ["single", "refine"])
+    name = source.choice(["single", "refine", "auto", "best_of_n"] if depth < 2 else ["single", "refine"])
     if name == "refine":
         mode, gate = source.choice(["rewrite", "rewind"]), source.random() < 0.7
         deep = source.choice(["verdict", "labels", "explain"])

@@ -41,6 +41,8 @@ def api() -> Generator[Any]:
 
 ERROR = {"message", "type", "param", "code"}
 """The fields of an error under /v1."""
+TOO_LARGE = 413
+"""A refusal, though the library does not count it as one."""
 MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
 OPERATIONS = [
     "POST /solve",
@@ -71,7 +73,8 @@ def test_every_answer_is_documented(api: Any, operation: str, mode: Any):
     def answered(case: Any) -> None:
         response = case.call(timeout=30)
         assert response.status_code != 500, response.text
-        case.validate_response(response, checks=CHECKS, excluded_checks=[server_error])
+        lawful = [check for check in CHECKS if response.status_code != TOO_LARGE or check != openapi.negative_data_rejection]
+        case.validate_response(response, checks=lawful, excluded_checks=[server_error])
         if response.status_code >= 400 and path != "/readyz":
             told = response.json()
             fields = {"type", "title", "status", "detail", "code"}

@@ -22,6 +22,10 @@ STRATEGIES: list[Any] = [
     {"name": "best_of_n", "n": 4, "select": "majority"},
     {"name": "best_of_n", "n": 4, "select": "weighted", "depth": "verdict"},
     {"name": "best_of_n", "n": 3, "inner": "refine"},
+    {"name": "refine", "mode": "auto", "accept_at": 1.0},
+    "auto",
+    {"name": "auto", "accept_at": 1.0, "agree_at": 0.6, "mode": "auto"},
+    {"name": "auto", "accept_at": 1.0, "rounds": 0, "max_samples": 5},
 ]
 
 
