@@ -1,7 +1,7 @@
 """Fits the thresholds of `auto` on the development split, through the running services.
 
-A grid of `accept_at` and `agree_at`: of those whose accuracy is within one standard error of the best, the one that takes the fewest
-tokens (the one-standard-error rule, Breiman et al. 1984). The test split is never touched.
+A grid of `accept_at` and `agree_at`: of those whose accuracy is within one standard error of the best, the one that takes
+the fewest tokens (the one-standard-error rule, Breiman et al. 1984). The test split is never touched.
 """
 
 import itertools
@@ -64,6 +64,7 @@ def best(found: Sequence[Tried], count: int) -> Tried:
 
 def save(chosen: Tried, count: int, seed: int, path: Path = FILE) -> None:
     """Write the strategy's defaults."""
-    on = f"{count} problems of the pocket development split, seed {seed}: {chosen.accuracy:.3f} right, {chosen.tokens:.0f} tokens"
+    reached = f"{chosen.accuracy:.3f} right, {chosen.tokens:.0f} tokens"
+    on = f"{count} problems of the pocket development split, seed {seed}: {reached}"
     fields = {"accept_at": chosen.accept_at, "agree_at": chosen.agree_at, "fitted_on": on}
     path.write_text(f"{json.dumps(fields, indent=2)}\n", "utf-8")

@@ -22,6 +22,12 @@ class Candidate:
     completion_tokens: int = 0
 
     @property
+    def place(self) -> tuple[tuple[int, ...], int]:
+        """Where it stands among all: the numbers of its branches and its own, and its round."""
+        drawn, _, turn = self.id.removeprefix("c").partition(".")
+        return tuple(map(int, drawn.split("-"))), int(turn or 0)
+
+    @property
     def p_correct(self) -> float | None:
         """The critic's probability that the candidate is right; null = not judged, or unparsable."""
         return self.critique.p_correct if self.critique else None

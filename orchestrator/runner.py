@@ -167,7 +167,8 @@ class Runner:
         self, request: SolveRequest, strategy: Strategy, solve: Solve, outcome: Outcome, seconds: float
     ) -> SolveResult:
         chosen = outcome.candidate
-        shown = [view(c, selected=c.id == chosen.id, trace=request.trace) for c in solve.candidates.values()]
+        ordered = sorted(solve.candidates.values(), key=lambda candidate: candidate.place)
+        shown = [view(c, selected=c.id == chosen.id, trace=request.trace) for c in ordered]
         spent = solve.ledger.spent(seconds)
         actor, critic = solve.usage["actor"], solve.usage["critic"]
         return SolveResult(
