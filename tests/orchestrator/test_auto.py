@@ -51,7 +51,7 @@ async def test_every_budget_has_an_answer(tokens: int):
         strategy = {"name": "auto", "accept_at": 1.0, "agree_at": 1.0}
         sampling = {"seed": 3, "temperature": 1.0}
         found = await running.solve(strategy=strategy, budget={"max_tokens": tokens}, sampling=sampling)
-        assert found["answer"]
+        assert found["solution"]
         assert found["budget"]["spent"]["tokens"] <= tokens
         assert found["stop_reason"] in {"budget", "completed", "agreed", "accepted", "rounds"}
 
