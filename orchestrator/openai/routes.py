@@ -1,6 +1,5 @@
 """The routes. Errors have OpenAI's form here; a client that hangs up stops the engine, as everywhere."""
 
-import json
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -108,8 +107,8 @@ class _Telling:
 async def _body(request: Request) -> object:
     """The JSON of a body. Raises `InvalidRequest`."""
     try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
+        return from_json(await request.body())
+    except ValueError as error:
         raise InvalidRequest("the body is not JSON in UTF-8") from error
 
 

@@ -160,6 +160,29 @@ async def test_other_errors_have_the_same_form():
             assert away.headers["retry-after"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "counterpoint", "messages": [{"role": "user", "content": "x"}], "\\ud800": 1}',
+        b'{"model": "\\ud800", "messages": [{"role": "user", "content": "x"}]}',
+        b'{"model": "counterpoint", "messages": [{"role": "user", "content": "\\udfff"}]}',
+        b'{"model": "counterpoint", "messages": [{"role": "user", "content": "\\u0000"}]}',
+        b'{"model": "counterpoint", "temperature": NaN, "messages": [{"role": "user", "content": "x"}]}',
+        b"[" * 100_000,
+        b'\xff{"model": 1}',
+        b'"text"',
+        b"null",
+    ],
+    ids=lambda body: str(body[:40]),
+)
+async def test_what_is_no_text_is_refused(body: bytes):
+    """Lone surrogates, null bytes, what is nested without end or is no object: 422, and never a defect."""
+    async with stack() as running:
+        response = await running.client.post("/v1/chat/completions", content=body)
+        assert response.status_code == 422
+        assert response.json()["error"]["type"] == "invalid_request_error"
+
+
 async def test_a_late_failure_is_an_error_in_the_stream():
     """The client raises what the stream says."""
     options = ScriptedOptions(failure_rate=1.0, token_seconds=0.001)
