@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
+from pydantic_core import from_json
 from starlette.responses import Response
 
 from orchestrator.openai import wire
