@@ -37,11 +37,11 @@ def _role(role: object) -> object:
 
 
 def _stops(stop: object) -> object:
-    return [stop] if isinstance(stop, str) else (stop or [])
+    return [stop] if isinstance(stop, str) else ([] if stop is None else stop)
 
 
 def _one(n: object) -> object:
-    if n not in {None, 1}:
+    if n is not None and n != 1:
         raise PydanticCustomError("one_choice", "one choice is given for each request: n must be 1")
     return 1
 

@@ -125,6 +125,13 @@ async def test_max_tokens_cuts_each_solution():
     ("change", "param"),
     [
         ({"n": 2}, "n"),
+        ({"n": {}}, "n"),
+        ({"stop": {}}, "stop"),
+        ({"stream_options": []}, "stream_options"),
+        ({"budget": []}, "budget"),
+        ({"strategy": [[]]}, "strategy"),
+        ({"messages": [[]]}, "messages.0"),
+        ({"messages": [{"role": {}, "content": "x"}]}, "messages.0.role"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages.0.content"),
