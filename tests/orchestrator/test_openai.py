@@ -121,25 +121,25 @@ async def test_max_tokens_cuts_each_solution():
         assert answer.choices[0].finish_reason == "length"
 
 
-@pytest.mark.parametrize(
-    ("change", "param"),
-    [
-        ({"n": 2}, "n"),
-        ({"n": {}}, "n"),
-        ({"stop": {}}, "stop"),
-        ({"stream_options": []}, "stream_options"),
-        ({"budget": []}, "budget"),
-        ({"strategy": [[]]}, "strategy"),
-        ({"messages": [[]]}, "messages.0"),
-        ({"messages": [{"role": {}, "content": "x"}]}, "messages.0.role"),
-        ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
-        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages.0.content"),
-        ({"temperature": 9}, "sampling.temperature"),
-        ({"strategy": "nothing"}, "strategy"),
-        ({"budget": {"max_tokens": -1}}, "budget.max_tokens"),
-    ],
-)
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"n": 2}, "n"),
+    ({"n": {}}, "n"),
+    ({"stop": {}}, "stop"),
+    ({"stream_options": []}, "stream_options"),
+    ({"budget": []}, "budget"),
+    ({"strategy": [[]]}, "strategy"),
+    ({"messages": [[]]}, "messages.0"),
+    ({"messages": [{"role": {}, "content": "x"}]}, "messages.0.role"),
+    ({"messages": []}, "messages"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+    ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages.0.content"),
+    ({"temperature": 9}, "sampling.temperature"),
+    ({"strategy": "nothing"}, "strategy"),
+    ({"budget": {"max_tokens": -1}}, "budget.max_tokens"),
+]
+
+
+@pytest.mark.parametrize(("change", "param"), BAD)
 async def test_bad_input_names_the_parameter(change: dict[str, Any], param: str):
     """422 in OpenAI's form."""
     async with stack() as running:
