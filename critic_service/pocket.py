@@ -20,7 +20,7 @@ from services.engines.protocol import Prompt, TokenLogprobs
 
 _LINE = re.compile(r"Step (\d{1,4}): (.*, has .*: (?:(correct)\.|incorrect: .+))")
 _VERDICT = re.compile(r"Verdict: (?:correct|incorrect\. First error: step (\d{1,4}))\.")
-_LABEL = re.compile(r": (correct\.|incorrect: )")
+_LABEL = re.compile(r"(?<!Verdict): (correct\.|incorrect: )")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,9 @@ class Candidate:
         return self.critique is not None and DEPTHS.index(self.critique.depth) >= DEPTHS.index(depth)
 
     def accepted(self, accept_at: float) -> bool:
-        """Accepted iff the verdict is `correct` and p_correct reaches `accept_at`."""
-        return self.verdict == "correct" and self.p_correct is not None and self.p_correct >= accept_at
+        """Accepted iff it was written to its end, the verdict is `correct` and p_correct reaches `accept_at`."""
+        whole = self.finish_reason != "cancelled"
+        return whole and self.verdict == "correct" and self.p_correct is not None and self.p_correct >= accept_at
 
     def judged(self, critique: Critique) -> "Candidate":
         """This candidate with one more critique; see `merge`."""

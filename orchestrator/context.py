@@ -5,22 +5,28 @@ raises `CallFailed` where no candidate exists without it, and is noted as degrad
 judgement. A hang-up is cancellation and passes through.
 """
 
+import re
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
-from orchestrator import calls, estimate
+from orchestrator import estimate, judging, writing
 from orchestrator.budget import LimitReached, Want
-from orchestrator.calls import Each, Slot
 from orchestrator.candidates import Candidate
 from orchestrator.ports import CallFailed
 from orchestrator.selection import Poll
 from orchestrator.solve import Solve
-from services.contracts.critique import Critique, Depth
+from orchestrator.watching import Watch, Watcher
+from orchestrator.writing import Each, Manner, Seen, Slot
+from services.contracts.calls import WrittenStep
+from services.contracts.critique import DEPTHS, Critique, Depth
 from services.contracts.events import CandidateFinished, CandidateJudged, SolveEvent
 from services.contracts.solve import StopReason
 
 ResultT = TypeVar("ResultT")
+
+Mode = Literal["rewrite", "rewind", "auto"]
+"""How a refinement begins: anew, after the steps before the first error, or after them where that promises more."""
 
 LIKELY_STEPS = 8
 """Steps of a solution that is not yet written."""
@@ -55,7 +61,6 @@ class Context:
     path: tuple[int, ...] = ()
     incumbent: Outcome | None = None
     _drafted: int = field(default=0)
-    _refined: int = field(default=0)
 
     @property
     def prior(self) -> float:
@@ -69,12 +74,29 @@ class Context:
         card = self.solve.actor.card
         return card is None or card.capabilities.prefix
 
-    async def draft(self, *, judge: Depth | None = None) -> Candidate:
-        """Write one first attempt; see `drafts`."""
-        written = await self.drafts(1, judge=judge)
-        return next(candidate for candidate in written if candidate is not None)
+    async def draft(
+        self, *, judge: Depth | None = None, temperature: float | None = None, watch: Watch | None = None
+    ) -> Candidate:
+        """Write one first attempt; see `drafts`. With `watch` it is read while it is written, and may be cut short."""
+        if watch is None:
+            written = await self.drafts(1, judge=judge, temperature=temperature)
+            return next(candidate for candidate in written if candidate is not None)
+        number, self._drafted = self._drafted, self._drafted + 1
+        slot = Slot(self._name(number))
 
-    async def drafts(self, n: int, *, judge: Depth | None = None, each: Each = _ignore) -> list[Candidate | None]:
+        async def write(seen: Seen) -> Candidate | None:
+            place = (*self.path, number, 0)
+            manner = Manner(temperature, seen=seen)
+            return (await writing.draft(self.solve, [slot], self._judging(judge), place, manner))[0]
+
+        candidate = await Watcher(self.solve, slot, watch, (*self.path, 0, 4, number)).follow(write)
+        assert candidate is not None  # noqa: S101 - a draft of one sample is a candidate or an error
+        self.offer(candidate)
+        return candidate
+
+    async def drafts(
+        self, n: int, *, judge: Depth | None = None, temperature: float | None = None, each: Each = _ignore
+    ) -> list[Candidate | None]:
         """Write `n` first attempts in one call, or as many as the budget allows; None stands for one that failed.
 
         `each` is told a candidate and its number as soon as it is complete. With `judge`, what judging each at that depth
@@ -83,23 +105,68 @@ class Context:
         """
         first = self._drafted
         slots = [Slot(self._name(first + k)) for k in range(n)]
-        written = await calls.draft(self.solve, slots, self._judging(judge), (*self.path, first, 0), each)
+        manner = Manner(temperature, each)
+        written = await writing.draft(self.solve, slots, self._judging(judge), (*self.path, first, 0), manner)
         self._drafted += len(written)
         for candidate in written:
             if candidate is not None:
                 self.offer(candidate)
         return written
 
-    async def refine(self, original: Candidate, *, keep_steps: int = 0, judge: Depth = "verdict") -> Candidate | None:
+    async def refine(
+        self,
+        original: Candidate,
+        *,
+        keep_steps: int = 0,
+        judge: Depth = "verdict",
+        temperature: float | None = None,
+        watch: Watch | None = None,
+    ) -> Candidate | None:
         """Write a new attempt given `original`'s critique, after its first `keep_steps` steps; None if the actor failed.
 
-        Raises `LimitReached` unless the attempt and its judgement can both be leased.
+        Raises `LimitReached` unless the attempt and its judgement can both be leased. `watch`: see `draft`.
         """
         number = original.round + 1
         slot = Slot(f"{original.id.split('.')[0]}.{number}", parent=original.id, round=number)
-        self._refined += 1
-        place = (*self.path, number, 0, self._refined)
-        return await calls.refine(self.solve, original, slot, keep_steps, self._judging(judge), place)
+        place = (*self.path, number, 0, *_numbers(original.id))
+
+        async def write(seen: Seen) -> Candidate | None:
+            manner = Manner(temperature, seen=seen)
+            attempts = writing.refine(self.solve, original, [slot], keep_steps, self._judging(judge), place, manner)
+            return (await attempts)[0]
+
+        if watch is None:
+            return await write(_unseen)
+        return await Watcher(self.solve, slot, watch, (*self.path, number, 4, *_numbers(original.id))).follow(write)
+
+    async def expand(
+        self, original: Candidate, n: int, *, keep_steps: int, judge: Depth, temperature: float | None = None
+    ) -> list[Candidate]:
+        """Write `n` new attempts in one call, or as many as the budget allows; see `refine`."""
+        number = original.round + 1
+        slots = [Slot(f"{original.id}.{k}", parent=original.id, round=number) for k in range(n)]
+        place = (*self.path, number, 0, *_numbers(original.id))
+        manner = Manner(temperature)
+        written = await writing.refine(self.solve, original, slots, keep_steps, self._judging(judge), place, manner)
+        return [candidate for candidate in written if candidate is not None]
+
+    def kept(self, candidate: Candidate, mode: Mode) -> int:
+        """Steps that a refinement of `candidate` keeps: those before its first error, all of one that was cut short.
+
+        None in mode `rewrite`, where the error is unknown, and where the engine cannot continue a solution (degraded in
+        mode `rewind`). Mode `auto` keeps none either where `candidate` was itself rewound and errs where its parent did.
+        """
+        cut = candidate.finish_reason == "cancelled"
+        first = candidate.first_error or (len(candidate.steps) + 1 if cut else 1)
+        if (mode == "rewrite" and not cut) or first == 1:
+            return 0
+        if not self.can_rewind:
+            if mode == "rewind":
+                self.solve.note("rewind_unavailable", "the actor's engine cannot continue a solution; it was rewritten")
+            return 0
+        parent = self.solve.candidates.get(candidate.parent or "")
+        again = mode == "auto" and parent is not None and parent.first_error == first
+        return 0 if again else first - 1
 
     def begin_round(self, candidate: Candidate, judge: Depth) -> None:
         """Raise `LimitReached` unless an explanation, a refinement and its judgement are likely to fit together."""
@@ -175,8 +242,8 @@ class Context:
     async def _critique(self, candidate: Candidate, depth: Depth, explain: Literal["first", "all"]) -> Critique | None:
         if not candidate.steps:
             return Critique(depth=depth, verdict="unsure", unparsable=True)
-        place = (*self.path, candidate.round, 1 + ["verdict", "labels", "explain"].index(depth), _number(candidate.id))
-        return await calls.critique(self.solve, candidate, depth, explain, place)
+        place = (*self.path, candidate.round, 1 + DEPTHS.index(depth), *_numbers(candidate.id))
+        return await judging.critique(self.solve, candidate, depth, explain, place)
 
     def _name(self, number: int) -> str:
         return "c" + "-".join(str(k) for k in (*self.path, number))
@@ -187,5 +254,10 @@ class Context:
         return estimate.judging(self.solve.critic.card, depth, [t.content for t in self.solve.turns], LIKELY_STEPS)
 
 
-def _number(candidate_id: str) -> int:
-    return int(candidate_id.split(".", maxsplit=1)[0].rsplit("-", maxsplit=1)[-1].lstrip("c"))
+async def _unseen(_number: int, _step: WrittenStep) -> None:
+    return
+
+
+def _numbers(candidate_id: str) -> tuple[int, ...]:
+    """The numbers in a candidate's name: its place among its kind."""
+    return tuple(int(digits) for digits in re.findall(r"\d+", candidate_id))

@@ -14,9 +14,10 @@ from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.context import Context
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.runner import nobody
-from orchestrator.selection import AGREED_AT, Choice, Poll, Select, choose, decided, majority_posterior
+from orchestrator.selection import Choice, Poll, Select, choose
 from orchestrator.solve import Solve
-from orchestrator.strategies.best_of_n import BestOfN, _Wave  # pyright: ignore[reportPrivateUsage] - arrival is its own
+from orchestrator.stopping import AGREED_AT, ahead, decided
+from orchestrator.strategies.best_of_n import BestOfN, _Drawing  # pyright: ignore[reportPrivateUsage] - arrival is its own
 from services.client import client_for
 from services.contracts.critique import Critique
 from services.contracts.sampling import Sampling
@@ -133,7 +134,7 @@ def test_what_is_decided_stays_decided(given: list[Sample], select: Select, rema
         return
     votes = sorted((len(group.members) for group in poll.groups if group.answer is not None), reverse=True)
     if select == "majority" and votes[0] <= remaining + (votes[1] if len(votes) > 1 else 0):
-        assert majority_posterior(votes[0], votes[1] if len(votes) > 1 else 0) >= AGREED_AT
+        assert ahead(votes[0], votes[1] if len(votes) > 1 else 0) >= AGREED_AT
         return
     more = [(random.choice(["1", "2", "9", None]), random.choice([random.random(), 1.0])) for _ in range(remaining)]
     assert chosen([*given, *more], select).candidate.answer == chosen(given, select).candidate.answer
@@ -152,12 +153,12 @@ def test_the_posterior_is_the_beta_integral(first: int, second: int):
     density = [(comb(b - 1, k) * (-1) ** k, a + k) for k in range(b)]
     whole = sum(Fraction(c, power) for c, power in density)
     upper = sum(Fraction(c, power) * (1 - Fraction(1, 2**power)) for c, power in density)
-    assert majority_posterior(first, second) == pytest.approx(float(upper / whole))
+    assert ahead(first, second) == pytest.approx(float(upper / whole))
 
 
 def test_a_clear_lead_ends_a_majority():
     """Three of three are not yet enough for the bar, four are."""
-    assert majority_posterior(3, 0) < AGREED_AT < majority_posterior(4, 0)
+    assert ahead(3, 0) < AGREED_AT < ahead(4, 0)
     assert not decided(polled([("1", None)] * 3), "majority", PRIOR, 10)
     assert decided(polled([("1", None)] * 4), "majority", PRIOR, 10)
 
@@ -175,7 +176,7 @@ class Same:
         return representatives.index(answer) if answer in representatives else None
 
 
-async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: set[int]) -> _Wave:
+async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: set[int]) -> _Drawing:
     """The wave after its candidates have arrived in `order`; those of `failed` came to nothing."""
     solve = Solve(
         "solve_1",
@@ -188,7 +189,7 @@ async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: 
         Same(),
         nobody,
     )
-    wave = _Wave(plan, Context(solve))
+    wave = _Drawing(plan, Context(solve))
     async with wave.group:
         for number in order:
             await wave.enter(number, None if number in failed else candidate(number, *given[number]))
