@@ -48,10 +48,9 @@ class Tries:
             raise failure
 
 
-def sampling(solve: Solve, role: Role, place: Place, attempt: int, temperature: float | None = None) -> Sampling:
-    """The solve's sampling with the seed of this call, and its temperature where it has one of its own."""
-    given = {} if temperature is None else {"temperature": temperature}
-    return solve.sampling.model_copy(update={"seed": solve.seed_of(role, place, attempt), **given})
+def sampling(solve: Solve, role: Role, place: Place, attempt: int) -> Sampling:
+    """The solve's sampling with the seed of this call."""
+    return solve.sampling.model_copy(update={"seed": solve.seed_of(role, place, attempt)})
 
 
 @asynccontextmanager

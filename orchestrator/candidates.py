@@ -71,6 +71,13 @@ def merge(earlier: Critique | None, later: Critique) -> Critique:
     )
 
 
+def steps_before_error(candidate: Candidate) -> int:
+    """Steps that a rewind may keep: those before the first error; all of a candidate that was cut short without one."""
+    if candidate.first_error is None:
+        return len(candidate.steps) if candidate.finish_reason == "cancelled" else 0
+    return candidate.first_error - 1
+
+
 def view(candidate: Candidate, *, selected: bool, trace: Trace) -> CandidateView:
     """The candidate as a response shows it; explanations only in a `full` trace."""
     critique = candidate.critique

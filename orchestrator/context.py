@@ -6,47 +6,35 @@ judgement. A hang-up is cancellation and passes through.
 """
 
 import re
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
+
+import anyio
 
 from orchestrator import estimate, judging, writing
 from orchestrator.budget import LimitReached, Want
-from orchestrator.candidates import Candidate
+from orchestrator.candidates import Candidate, steps_before_error
+from orchestrator.outcomes import Attempt, Outcome
 from orchestrator.ports import CallFailed
 from orchestrator.selection import Poll
 from orchestrator.solve import Solve
 from orchestrator.watching import Watch, Watcher
 from orchestrator.writing import Each, Manner, Seen, Slot
-from services.contracts.calls import WrittenStep
+from services.contracts.calls import MAX_STEPS, WrittenStep
 from services.contracts.critique import DEPTHS, Critique, Depth
 from services.contracts.events import CandidateFinished, CandidateJudged, SolveEvent
-from services.contracts.solve import StopReason
 
 ResultT = TypeVar("ResultT")
 
 Mode = Literal["rewrite", "rewind", "auto"]
 """How a refinement begins: anew, after the steps before the first error, or after them where that promises more."""
 
+WARM = 0.5
+"""Samples that must differ are drawn no colder: a second one at temperature 0 would be the first one again."""
+
 LIKELY_STEPS = 8
 """Steps of a solution that is not yet written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a strategy decides, and why it ended. `confidence` is null where nothing judged the answer."""
-
-    candidate: Candidate
-    stop_reason: StopReason
-    confidence: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt(Generic[ResultT]):
-    """How a part of a strategy ended: with a result, or stopped by a limit or a failed call."""
-
-    result: ResultT | None
-    stopped: LimitReached | CallFailed | None = None
 
 
 async def _ignore(_number: int, _candidate: Candidate) -> None:
@@ -69,16 +57,35 @@ class Context:
         return card.prior if card else 0.5
 
     @property
+    def warm(self) -> float:
+        """The request's temperature, or one at which samples differ."""
+        return max(WARM, self.solve.sampling.temperature)
+
+    @property
+    def gate(self) -> Depth:
+        """The cheapest depth that tells right from wrong: where a verdict reads a whole critique, having it written."""
+        card = self.solve.critic.card
+        return "explain" if estimate.reads(card, "verdict") > estimate.reads(card, "explain") else "verdict"
+
+    @property
     def can_rewind(self) -> bool:
         """Whether the actor's engine can continue a solution after its kept steps."""
         card = self.solve.actor.card
         return card is None or card.capabilities.prefix
 
     async def draft(
-        self, *, judge: Depth | None = None, temperature: float | None = None, watch: Watch | None = None
+        self,
+        *,
+        judge: Depth | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        watch: Watch | None = None,
     ) -> Candidate:
-        """Write one first attempt; see `drafts`. With `watch` it is read while it is written, and may be cut short."""
-        if watch is None:
+        """Write one first attempt; see `drafts`. With `watch` it is read while it is written, and may be cut short.
+
+        `temperature` and `max_tokens` stand in for the request's; no completion is longer than the request allows.
+        """
+        if watch is None and max_tokens is None:
             written = await self.drafts(1, judge=judge, temperature=temperature)
             return next(candidate for candidate in written if candidate is not None)
         number, self._drafted = self._drafted, self._drafted + 1
@@ -86,10 +93,11 @@ class Context:
 
         async def write(seen: Seen) -> Candidate | None:
             place = (*self.path, number, 0)
-            manner = Manner(temperature, seen=seen)
+            manner = Manner(temperature, max_tokens, seen=seen)
             return (await writing.draft(self.solve, [slot], self._judging(judge), place, manner))[0]
 
-        candidate = await Watcher(self.solve, slot, watch, (*self.path, 0, 4, number)).follow(write)
+        place = (*self.path, 0, 4, number)
+        candidate = await (write(_unseen) if watch is None else Watcher(self.solve, slot, watch, place).follow(write))
         assert candidate is not None  # noqa: S101 - a draft of one sample is a candidate or an error
         self.offer(candidate)
         return candidate
@@ -105,7 +113,7 @@ class Context:
         """
         first = self._drafted
         slots = [Slot(self._name(first + k)) for k in range(n)]
-        manner = Manner(temperature, each)
+        manner = Manner(temperature, each=each)
         written = await writing.draft(self.solve, slots, self._judging(judge), (*self.path, first, 0), manner)
         self._drafted += len(written)
         for candidate in written:
@@ -120,6 +128,7 @@ class Context:
         keep_steps: int = 0,
         judge: Depth = "verdict",
         temperature: float | None = None,
+        max_tokens: int | None = None,
         watch: Watch | None = None,
     ) -> Candidate | None:
         """Write a new attempt given `original`'s critique, after its first `keep_steps` steps; None if the actor failed.
@@ -131,7 +140,7 @@ class Context:
         place = (*self.path, number, 0, *_numbers(original.id))
 
         async def write(seen: Seen) -> Candidate | None:
-            manner = Manner(temperature, seen=seen)
+            manner = Manner(temperature, max_tokens, seen=seen)
             attempts = writing.refine(self.solve, original, [slot], keep_steps, self._judging(judge), place, manner)
             return (await attempts)[0]
 
@@ -150,23 +159,27 @@ class Context:
         written = await writing.refine(self.solve, original, slots, keep_steps, self._judging(judge), place, manner)
         return [candidate for candidate in written if candidate is not None]
 
+    async def resume(self, candidate: Candidate, trigger: str, *, judge: Depth, max_tokens: int) -> Candidate | None:
+        """Let `candidate` go on below `trigger`, which becomes part of the solution; see `refine`."""
+        below = replace(candidate, text=f"{candidate.text.rstrip()}\n{trigger}\n", critique=None)
+        return await self.refine(below, keep_steps=MAX_STEPS, judge=judge, max_tokens=max_tokens)
+
     def kept(self, candidate: Candidate, mode: Mode) -> int:
-        """Steps that a refinement of `candidate` keeps: those before its first error, all of one that was cut short.
+        """Steps that a refinement of `candidate` keeps: those before its first error.
 
         None in mode `rewrite`, where the error is unknown, and where the engine cannot continue a solution (degraded in
         mode `rewind`). Mode `auto` keeps none either where `candidate` was itself rewound and errs where its parent did.
         """
-        cut = candidate.finish_reason == "cancelled"
-        first = candidate.first_error or (len(candidate.steps) + 1 if cut else 1)
-        if (mode == "rewrite" and not cut) or first == 1:
+        before = steps_before_error(candidate)
+        if (mode == "rewrite" and candidate.finish_reason != "cancelled") or before == 0:
             return 0
         if not self.can_rewind:
             if mode == "rewind":
                 self.solve.note("rewind_unavailable", "the actor's engine cannot continue a solution; it was rewritten")
             return 0
         parent = self.solve.candidates.get(candidate.parent or "")
-        again = mode == "auto" and parent is not None and parent.first_error == first
-        return 0 if again else first - 1
+        again = mode == "auto" and parent is not None and steps_before_error(parent) == before
+        return 0 if again else before
 
     def begin_round(self, candidate: Candidate, judge: Depth) -> None:
         """Raise `LimitReached` unless an explanation, a refinement and its judgement are likely to fit together."""
@@ -208,6 +221,18 @@ class Context:
         except CallFailed as failure:
             self.solve.note("actor_failed", failure.cause.detail)
             return Attempt(None, failure)
+
+    async def together(self, works: Sequence[Callable[[], Awaitable[ResultT]]]) -> list[Attempt[ResultT]]:
+        """Run parts of a strategy side by side; how each ended, in their order."""
+        ended: dict[int, Attempt[ResultT]] = {}
+
+        async def one(number: int, work: Callable[[], Awaitable[ResultT]]) -> None:
+            ended[number] = await self.attempt(work())
+
+        async with anyio.create_task_group() as group:
+            for number, work in enumerate(works):
+                group.start_soon(one, number, work)
+        return [ended[number] for number in range(len(works))]
 
     def branch(self, number: int) -> "Context":
         """The context of the `number`-th strategy that runs inside this one."""

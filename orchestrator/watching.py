@@ -102,6 +102,8 @@ class Watcher:
             return False
         if found is None or steps != self.steps[: len(steps)]:  # the writing had to begin anew
             return found is not None
+        if found.unparsable:
+            return True
         self.latest = part.judged(found)
         p = wrong_at(found)
         if self.watch.abort and p is not None and 1.0 - p >= self.watch.sure and self._affordable(part):

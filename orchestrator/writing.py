@@ -11,6 +11,7 @@ from orchestrator.ports import CallFailed, Drafting
 from orchestrator.solve import Solve
 from services.contracts.calls import CandidateEvent, Draft, Refine, StepEvent, WrittenStep
 from services.contracts.events import CandidateFinished, CandidateStarted, StepWritten
+from services.contracts.sampling import Sampling
 from services.errors import EngineFailed
 
 Each = Callable[[int, Candidate], Awaitable[None]]
@@ -40,11 +41,22 @@ async def _no_step(_number: int, _step: WrittenStep) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How the actor writes in one call: its temperature, if not the solve's, and who is told as it writes."""
+    """How the actor writes in one call: at what temperature and length, if not the solve's, and who is told as it writes."""
 
     temperature: float | None = None
+    max_tokens: int | None = None
     each: Each = _no_candidate
     seen: Seen = _no_step
+
+    def completion(self, solve: Solve) -> int:
+        """Most tokens of a completion."""
+        return min(solve.sampling.max_tokens, self.max_tokens or solve.sampling.max_tokens)
+
+    def sampling(self, solve: Solve, place: Place, attempt: int) -> Sampling:
+        """The solve's sampling with the seed of this call, at this temperature and length."""
+        given = sampling(solve, "actor", place, attempt)
+        temperature = given.temperature if self.temperature is None else self.temperature
+        return given.model_copy(update={"temperature": temperature, "max_tokens": self.completion(solve)})
 
 
 async def draft(
@@ -55,7 +67,7 @@ async def draft(
     Raises `LimitReached`, and `CallFailed` when no try produced a candidate.
     """
     bound, likely = estimate.prompt(solve.actor.card, "draft", [turn.content for turn in solve.turns])
-    want = Want(bound, likely, solve.sampling.max_tokens, n=len(slots), judge=judge)
+    want = Want(bound, likely, manner.completion(solve), n=len(slots), judge=judge)
     tries = Tries(solve, "actor", want, place)
     while True:
         grant = await tries.lease()
@@ -63,7 +75,7 @@ async def draft(
         body = Draft(
             messages=solve.turns,
             n=len(taken),
-            sampling=sampling(solve, "actor", place, tries.number, manner.temperature),
+            sampling=manner.sampling(solve, place, tries.number),
             allowance=grant.lease.allowance,
         )
         try:
@@ -86,7 +98,7 @@ async def refine(
     Raises `LimitReached` also where an attempt and its verdict cannot both be leased.
     """
     bound, likely = estimate.refining(solve.actor.card, [turn.content for turn in solve.turns], original)
-    want = Want(bound, likely, solve.sampling.max_tokens, n=len(slots), judge=judge, strict=judge is not None)
+    want = Want(bound, likely, manner.completion(solve), n=len(slots), judge=judge, strict=judge is not None)
     tries = Tries(solve, "actor", want, place)
     while True:
         grant = await tries.lease()
@@ -97,7 +109,7 @@ async def refine(
             critique=original.critique,
             keep_steps=keep_steps,
             n=len(taken),
-            sampling=sampling(solve, "actor", place, tries.number, manner.temperature),
+            sampling=manner.sampling(solve, place, tries.number),
             allowance=grant.lease.allowance,
         )
         try:

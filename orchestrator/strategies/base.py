@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.context import Context, Outcome
+from orchestrator.context import Context
+from orchestrator.outcomes import Outcome
 
 
 class Strategy(BaseModel, ABC):

@@ -13,7 +13,8 @@ from anyio.abc import TaskGroup
 from pydantic import Field
 
 from orchestrator.candidates import Candidate
-from orchestrator.context import Context, Outcome
+from orchestrator.context import Context
+from orchestrator.outcomes import Outcome
 from orchestrator.selection import Poll, Select, choose
 from orchestrator.stopping import StopRule, decided
 from orchestrator.strategies.base import Strategy

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orchestrator.candidates import Candidate
-from orchestrator.context import Context, Mode, Outcome
+from orchestrator.context import Context, Mode
+from orchestrator.outcomes import Outcome
 from orchestrator.strategies.base import Strategy
 from orchestrator.watching import Watch
 from services.contracts.base import Probability
