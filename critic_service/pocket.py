@@ -20,7 +20,7 @@ from services.engines.protocol import Prompt, TokenLogprobs
 
 _LINE = re.compile(r"Step (\d{1,4}): (.*, has .*: (?:(correct)\.|incorrect: .+))")
 _VERDICT = re.compile(r"Verdict: (?:correct|incorrect\. First error: step (\d{1,4}))\.")
-_LABEL = re.compile(r": (correct\.|incorrect: )")
+_LABEL = re.compile(r"(?<!Verdict): (correct\.|incorrect: )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,25 @@ class PocketCritic:
             return parse_lines(text, len(lines), depth, every=explain == "all")
 
         if depth == "explain" or not scores:
-            return Question(Prompt(turns), None, parse, by_line)
+            return Question(Prompt(turns), None, parse, self._by_writing)
         return Question(Prompt(turns), None, parse, self._by_likelihood, wording.all_correct(lines))
+
+    def _by_writing(self, found: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
+        """The same probability out of a critique that was written: up to the first error it finds, it is that critique.
+
+        There the label `correct` stands in for the one that was written, which is as likely as what could follow it.
+        """
+        weighed = by_line(found, tokens)
+        if weighed.p_correct is None:
+            return weighed
+        total = 0.0
+        for token in tokens:
+            if token.token.startswith(": incorrect"):
+                right = probability(token.top, RIGHT, WRONG)
+                total += math.log(max(right or 0.0, math.ulp(0.0)))
+                break
+            total += token.logprob
+        return weighed.model_copy(update={"p_correct": self.calibration.probability(total)})
 
     def _by_likelihood(self, found: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
         """Probabilities of each step's line, and of the whole."""

@@ -22,10 +22,10 @@ class Candidate:
     completion_tokens: int = 0
 
     @property
-    def place(self) -> tuple[tuple[int, ...], int]:
-        """Where it stands among all: the numbers of its branches and its own, and its round."""
-        drawn, _, turn = self.id.removeprefix("c").partition(".")
-        return tuple(map(int, drawn.split("-"))), int(turn or 0)
+    def place(self) -> tuple[tuple[int, ...], ...]:
+        """Where it stands among all: the numbers of its branches and its own, then those of its refinements."""
+        drawn, *refined = self.id.removeprefix("c").split(".")
+        return tuple(map(int, drawn.split("-"))), tuple(map(int, refined))
 
     @property
     def p_correct(self) -> float | None:
@@ -47,8 +47,9 @@ class Candidate:
         return self.critique is not None and DEPTHS.index(self.critique.depth) >= DEPTHS.index(depth)
 
     def accepted(self, accept_at: float) -> bool:
-        """Accepted iff the verdict is `correct` and p_correct reaches `accept_at`."""
-        return self.verdict == "correct" and self.p_correct is not None and self.p_correct >= accept_at
+        """Accepted iff it was written to its end, the verdict is `correct` and p_correct reaches `accept_at`."""
+        whole = self.finish_reason != "cancelled"
+        return whole and self.verdict == "correct" and self.p_correct is not None and self.p_correct >= accept_at
 
     def judged(self, critique: Critique) -> "Candidate":
         """This candidate with one more critique; see `merge`."""
@@ -75,6 +76,13 @@ def merge(earlier: Critique | None, later: Critique) -> Critique:
             "p_correct": p_correct,
         }
     )
+
+
+def steps_before_error(candidate: Candidate) -> int:
+    """Steps that a rewind may keep: those before the first error; all of a candidate that was cut short without one."""
+    if candidate.first_error is None:
+        return len(candidate.steps) if candidate.finish_reason == "cancelled" else 0
+    return candidate.first_error - 1
 
 
 def view(candidate: Candidate, *, selected: bool, trace: Trace) -> CandidateView:

@@ -1,12 +1,14 @@
 """The actor and the critic over HTTP."""
 
+import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import anyio
 import httpx
+from anyio.streams.memory import MemoryObjectSendStream
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.metrics import OrchestratorMetrics
@@ -32,6 +34,8 @@ from services.sse import ServerSentEvent
 
 SETTLE_SECONDS = 0.3
 """How long a cancelled call may take to report its usage."""
+REPEAT_SECONDS = 0.01
+"""After how long a service is asked again to cancel a call that it does not know yet."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -47,7 +51,11 @@ Ended = Callable[[str, Usage | None], None]
 
 
 class HTTPCalling(Generic[ModelT]):
-    """One streamed call; see `ports.Calling`."""
+    """One streamed call; see `ports.Calling`.
+
+    Its stream is read by a task of its own, which whoever iterates cannot interrupt: an iteration that is cancelled leaves
+    the stream whole, so that the call can be cancelled in its service and the stream read on to the exact usage.
+    """
 
     def __init__(
         self, client: httpx.AsyncClient, role: Role, path: str, body: BaseModel, call: CallId, ended: Ended
@@ -58,9 +66,12 @@ class HTTPCalling(Generic[ModelT]):
         self._body = body
         self._call = call
         self._ended = ended
-        self._stack = AsyncExitStack()
-        self._events: AsyncIterator[ServerSentEvent] | None = None
+        self._group = anyio.create_task_group()
+        self._reading = anyio.CancelScope(shield=True)
+        self._read_to_end = anyio.Event()
+        self._opened = False
         self._reported: Usage | None = None
+        self._error: CounterpointError | None = None
         self._complete = False
         self._sent = False
         self.spent_nothing = True
@@ -71,27 +82,45 @@ class HTTPCalling(Generic[ModelT]):
         return self._reported if self._complete else None
 
     async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._sent and not self._complete and not self.spent_nothing:
-            await self._abort()
+        if self._sent:
+            if not self._read_to_end.is_set():
+                await self._abort()
+            self._reading.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._read_to_end.wait()
+        await self._group.__aexit__(None, None, None)
         outcome = "ok" if self._complete and error is None else ("failed" if isinstance(error, CallFailed) else "cancelled")
         self._ended(outcome, self.usage)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        try:
-            async for event in self._open_and_read():
+        send, receive = anyio.create_memory_object_stream[BaseModel](math.inf)
+        self._sent, self.spent_nothing = True, False
+        self._group.start_soon(self._follow, send)
+        with receive:
+            async for event in receive:
                 yield event
-        except CounterpointError as error:
-            refused = isinstance(error, EngineFailed) and self._events is None
-            self.spent_nothing = isinstance(error, _SPENT_NOTHING) or refused
-            self._complete = self._complete or self._reported is not None
-            raise CallFailed(self._role, error) from error
+        if self._error is not None:
+            raise CallFailed(self._role, self._error) from self._error
 
-    async def _open_and_read(self) -> AsyncIterator[BaseModel]:
+    async def _follow(self, send: MemoryObjectSendStream[BaseModel]) -> None:
+        """Read the stream to its end, whether or not anybody still listens."""
+        with send, self._reading:
+            try:
+                await self._open_and_read(send)
+            except CounterpointError as error:
+                refused = isinstance(error, EngineFailed) and not self._opened
+                self.spent_nothing = isinstance(error, _SPENT_NOTHING) or refused
+                self._complete = self._complete or self._reported is not None
+                self._error = error
+        self._read_to_end.set()
+
+    async def _open_and_read(self, send: MemoryObjectSendStream[BaseModel]) -> None:
         headers = CallContext(
             self._call.request or self._call.solve,
             self._call.solve,
@@ -100,13 +129,13 @@ class HTTPCalling(Generic[ModelT]):
             self._call.deadline,
             self._call.priority,
         ).headers()
-        self._sent, self.spent_nothing = True, False
         async with stream_events(self._client, self._path, self._body, headers) as events:
-            self._events = events
+            self._opened = True
             async for event in events:
                 read = self._read(event)
                 if read is not None:
-                    yield read
+                    with suppress(anyio.BrokenResourceError):
+                        send.send_nowait(read)
             self._complete = self._reported is not None
         if not self._complete:
             raise EngineFailed(f"the {self._role} ended a call without its usage")
@@ -122,16 +151,16 @@ class HTTPCalling(Generic[ModelT]):
             raise EngineFailed(f"the {self._role} sent an event that is not of its contract") from error
 
     async def _abort(self) -> None:
-        """Cancel the call in its service and read its stream to the end, for the exact usage."""
+        """Cancel the call in its service, which may not have begun it yet, and wait a moment for the exact usage."""
         with anyio.move_on_after(SETTLE_SECONDS, shield=True):
             try:
-                await fetch(self._client, "DELETE", f"/v1/calls/{self._call.call}")
-                if self._events is not None:
-                    async for event in self._events:
-                        self._read(event)
-                    self._complete = self._reported is not None
+                while not self._read_to_end.is_set():
+                    if (await fetch(self._client, "DELETE", f"/v1/calls/{self._call.call}"))["cancelled"]:
+                        break
+                    await anyio.sleep(REPEAT_SECONDS)
+                await self._read_to_end.wait()
             except NotReady:
-                self.spent_nothing = self._events is None  # nobody is there who could have computed anything
+                self.spent_nothing = not self._opened  # nobody is there who could have computed anything
             except CounterpointError:
                 return
 

@@ -5,42 +5,36 @@ raises `CallFailed` where no candidate exists without it, and is noted as degrad
 judgement. A hang-up is cancellation and passes through.
 """
 
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
-from orchestrator import calls, estimate
+import anyio
+
+from orchestrator import estimate, judging, writing
 from orchestrator.budget import LimitReached, Want
-from orchestrator.calls import Each, Slot
-from orchestrator.candidates import Candidate
+from orchestrator.candidates import Candidate, steps_before_error
+from orchestrator.outcomes import Attempt, Outcome
 from orchestrator.ports import CallFailed
 from orchestrator.selection import Poll
 from orchestrator.solve import Solve
-from services.contracts.critique import Critique, Depth
+from orchestrator.watching import Watch, Watcher
+from orchestrator.writing import Each, Manner, Seen, Slot
+from services.contracts.calls import MAX_STEPS, WrittenStep
+from services.contracts.critique import DEPTHS, Critique, Depth
 from services.contracts.events import CandidateFinished, CandidateJudged, SolveEvent
-from services.contracts.solve import StopReason
 
 ResultT = TypeVar("ResultT")
 
+Mode = Literal["rewrite", "rewind", "auto"]
+"""How a refinement begins: anew, after the steps before the first error, or after them where that promises more."""
+
+WARM = 0.5
+"""Samples that must differ are drawn no colder: a second one at temperature 0 would be the first one again."""
+
 LIKELY_STEPS = 8
 """Steps of a solution that is not yet written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a strategy decides, and why it ended. `confidence` is null where nothing judged the answer."""
-
-    candidate: Candidate
-    stop_reason: StopReason
-    confidence: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt(Generic[ResultT]):
-    """How a part of a strategy ended: with a result, or stopped by a limit or a failed call."""
-
-    result: ResultT | None
-    stopped: LimitReached | CallFailed | None = None
 
 
 async def _ignore(_number: int, _candidate: Candidate) -> None:
@@ -55,7 +49,6 @@ class Context:
     path: tuple[int, ...] = ()
     incumbent: Outcome | None = None
     _drafted: int = field(default=0)
-    _refined: int = field(default=0)
 
     @property
     def prior(self) -> float:
@@ -64,28 +57,64 @@ class Context:
         return card.prior if card else 0.5
 
     @property
+    def warm(self) -> float:
+        """The request's temperature, or one at which samples differ."""
+        return max(WARM, self.solve.sampling.temperature)
+
+    @property
+    def gate(self) -> Depth:
+        """The cheapest depth that tells right from wrong: where a verdict reads a whole critique, having it written."""
+        card = self.solve.critic.card
+        return "explain" if estimate.reads(card, "verdict") > estimate.reads(card, "explain") else "verdict"
+
+    @property
     def can_rewind(self) -> bool:
         """Whether the actor's engine can continue a solution after its kept steps."""
         card = self.solve.actor.card
         return card is None or card.capabilities.prefix
 
-    async def draft(self, *, judge: Depth | None = None, temperature: float | None = None) -> Candidate:
-        """Write one first attempt; see `drafts`."""
-        written = await self.drafts(1, judge=judge, temperature=temperature)
-        return next(candidate for candidate in written if candidate is not None)
+    async def draft(
+        self,
+        *,
+        judge: Depth | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        watch: Watch | None = None,
+    ) -> Candidate:
+        """Write one first attempt; see `drafts`. With `watch` it is read while it is written, and may be cut short.
+
+        `temperature` and `max_tokens` stand in for the request's; no completion is longer than the request allows.
+        """
+        if watch is None and max_tokens is None:
+            written = await self.drafts(1, judge=judge, temperature=temperature)
+            return next(candidate for candidate in written if candidate is not None)
+        number, self._drafted = self._drafted, self._drafted + 1
+        slot = Slot(self._name(number))
+
+        async def write(seen: Seen) -> Candidate | None:
+            place = (*self.path, number, 0)
+            manner = Manner(temperature, max_tokens, seen=seen)
+            return (await writing.draft(self.solve, [slot], self._judging(judge), place, manner))[0]
+
+        place = (*self.path, 0, 4, number)
+        candidate = await (write(_unseen) if watch is None else Watcher(self.solve, slot, watch, place).follow(write))
+        assert candidate is not None  # noqa: S101 - a draft of one sample is a candidate or an error
+        self.offer(candidate)
+        return candidate
 
     async def drafts(
-        self, n: int, *, judge: Depth | None = None, each: Each = _ignore, temperature: float | None = None
+        self, n: int, *, judge: Depth | None = None, temperature: float | None = None, each: Each = _ignore
     ) -> list[Candidate | None]:
         """Write `n` first attempts in one call, or as many as the budget allows; None stands for one that failed.
 
         `each` is told a candidate and its number as soon as it is complete. With `judge`, what judging each at that depth
-        takes is reserved before the call is leased. `temperature` replaces the solve's. Raises `LimitReached` when not one
-        fits, `CallFailed` when the actor answered every try with an error.
+        takes is reserved before the call is leased. Raises `LimitReached` when not one fits, `CallFailed` when the actor
+        answered every try with an error.
         """
         first = self._drafted
         slots = [Slot(self._name(first + k)) for k in range(n)]
-        written = await calls.draft(self.solve, slots, self._judging(judge), (*self.path, first, 0), each, temperature)
+        manner = Manner(temperature, each=each)
+        written = await writing.draft(self.solve, slots, self._judging(judge), (*self.path, first, 0), manner)
         self._drafted += len(written)
         for candidate in written:
             if candidate is not None:
@@ -93,17 +122,64 @@ class Context:
         return written
 
     async def refine(
-        self, original: Candidate, *, keep_steps: int = 0, judge: Depth = "verdict", temperature: float | None = None
+        self,
+        original: Candidate,
+        *,
+        keep_steps: int = 0,
+        judge: Depth = "verdict",
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        watch: Watch | None = None,
     ) -> Candidate | None:
         """Write a new attempt given `original`'s critique, after its first `keep_steps` steps; None if the actor failed.
 
-        Raises `LimitReached` unless the attempt and its judgement can both be leased.
+        Raises `LimitReached` unless the attempt and its judgement can both be leased. `watch`: see `draft`.
         """
         number = original.round + 1
         slot = Slot(f"{original.id.split('.')[0]}.{number}", parent=original.id, round=number)
-        self._refined += 1
-        place = (*self.path, number, 0, self._refined)
-        return await calls.refine(self.solve, original, slot, keep_steps, self._judging(judge), place, temperature)
+        place = (*self.path, number, 0, *_numbers(original.id))
+
+        async def write(seen: Seen) -> Candidate | None:
+            manner = Manner(temperature, max_tokens, seen=seen)
+            attempts = writing.refine(self.solve, original, [slot], keep_steps, self._judging(judge), place, manner)
+            return (await attempts)[0]
+
+        if watch is None:
+            return await write(_unseen)
+        return await Watcher(self.solve, slot, watch, (*self.path, number, 4, *_numbers(original.id))).follow(write)
+
+    async def expand(
+        self, original: Candidate, n: int, *, keep_steps: int, judge: Depth, temperature: float | None = None
+    ) -> list[Candidate]:
+        """Write `n` new attempts in one call, or as many as the budget allows; see `refine`."""
+        number = original.round + 1
+        slots = [Slot(f"{original.id}.{k}", parent=original.id, round=number) for k in range(n)]
+        place = (*self.path, number, 0, *_numbers(original.id))
+        manner = Manner(temperature)
+        written = await writing.refine(self.solve, original, slots, keep_steps, self._judging(judge), place, manner)
+        return [candidate for candidate in written if candidate is not None]
+
+    async def resume(self, candidate: Candidate, trigger: str, *, judge: Depth, max_tokens: int) -> Candidate | None:
+        """Let `candidate` go on below `trigger`, which becomes part of the solution; see `refine`."""
+        below = replace(candidate, text=f"{candidate.text.rstrip()}\n{trigger}\n", critique=None)
+        return await self.refine(below, keep_steps=MAX_STEPS, judge=judge, max_tokens=max_tokens)
+
+    def kept(self, candidate: Candidate, mode: Mode) -> int:
+        """Steps that a refinement of `candidate` keeps: those before its first error.
+
+        None in mode `rewrite`, where the error is unknown, and where the engine cannot continue a solution (degraded in
+        mode `rewind`). Mode `auto` keeps none either where `candidate` was itself rewound and errs where its parent did.
+        """
+        before = steps_before_error(candidate)
+        if (mode == "rewrite" and candidate.finish_reason != "cancelled") or before == 0:
+            return 0
+        if not self.can_rewind:
+            if mode == "rewind":
+                self.solve.note("rewind_unavailable", "the actor's engine cannot continue a solution; it was rewritten")
+            return 0
+        parent = self.solve.candidates.get(candidate.parent or "")
+        again = mode == "auto" and parent is not None and steps_before_error(parent) == before
+        return 0 if again else before
 
     def begin_round(self, candidate: Candidate, judge: Depth) -> None:
         """Raise `LimitReached` unless an explanation, a refinement and its judgement are likely to fit together."""
@@ -146,6 +222,18 @@ class Context:
             self.solve.note("actor_failed", failure.cause.detail)
             return Attempt(None, failure)
 
+    async def together(self, works: Sequence[Callable[[], Awaitable[ResultT]]]) -> list[Attempt[ResultT]]:
+        """Run parts of a strategy side by side; how each ended, in their order."""
+        ended: dict[int, Attempt[ResultT]] = {}
+
+        async def one(number: int, work: Callable[[], Awaitable[ResultT]]) -> None:
+            ended[number] = await self.attempt(work())
+
+        async with anyio.create_task_group() as group:
+            for number, work in enumerate(works):
+                group.start_soon(one, number, work)
+        return [ended[number] for number in range(len(works))]
+
     def branch(self, number: int) -> "Context":
         """The context of the `number`-th strategy that runs inside this one."""
         return Context(self.solve, (*self.path, number))
@@ -179,8 +267,8 @@ class Context:
     async def _critique(self, candidate: Candidate, depth: Depth, explain: Literal["first", "all"]) -> Critique | None:
         if not candidate.steps:
             return Critique(depth=depth, verdict="unsure", unparsable=True)
-        place = (*self.path, candidate.round, 1 + ["verdict", "labels", "explain"].index(depth), _number(candidate.id))
-        return await calls.critique(self.solve, candidate, depth, explain, place)
+        place = (*self.path, candidate.round, 1 + DEPTHS.index(depth), *_numbers(candidate.id))
+        return await judging.critique(self.solve, candidate, depth, explain, place)
 
     def _name(self, number: int) -> str:
         return "c" + "-".join(str(k) for k in (*self.path, number))
@@ -191,5 +279,10 @@ class Context:
         return estimate.judging(self.solve.critic.card, depth, [t.content for t in self.solve.turns], LIKELY_STEPS)
 
 
-def _number(candidate_id: str) -> int:
-    return int(candidate_id.split(".", maxsplit=1)[0].rsplit("-", maxsplit=1)[-1].lstrip("c"))
+async def _unseen(_number: int, _step: WrittenStep) -> None:
+    return
+
+
+def _numbers(candidate_id: str) -> tuple[int, ...]:
+    """The numbers in a candidate's name: its place among its kind."""
+    return tuple(int(digits) for digits in re.findall(r"\d+", candidate_id))

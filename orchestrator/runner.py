@@ -14,8 +14,9 @@ from orchestrator import strategies
 from orchestrator.budget import Ledger, LimitReached, Price
 from orchestrator.candidates import view
 from orchestrator.clients import HTTPActor, HTTPCritic
-from orchestrator.context import Context, Outcome
+from orchestrator.context import Context
 from orchestrator.metrics import OrchestratorMetrics
+from orchestrator.outcomes import Outcome
 from orchestrator.ports import CallFailed, Equivalence
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings

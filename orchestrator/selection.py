@@ -1,18 +1,14 @@
-"""Selection: which candidate of several is the answer, and when more of them would not change it. Pure functions.
+"""Selection: which candidate of several is the answer. Pure functions.
 
 Candidates come in place order, never in order of arrival, and ties go to the earlier one.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.candidates import Candidate
 
 Select = Literal["critic", "majority", "weighted"]
-
-AGREED_AT = 0.95
-"""Posterior probability at which a majority is taken as settled (Adaptive-Consistency, arXiv 2305.11860)."""
 
 
 @dataclass(slots=True)
@@ -83,30 +79,3 @@ def choose(poll: Poll, select: Select, prior: float) -> Choice | None:
     leader = max(groups, key=lambda group: group.weight(select, prior))
     total = sum(group.weight(select, prior) for group in groups)
     return Choice(leader.best(prior), min(1.0, leader.weight(select, prior) / total) if total > 0 else None)
-
-
-def decided(poll: Poll, select: Select, prior: float, remaining: int) -> bool:
-    """Whether `remaining` further candidates cannot change the answer, or for a majority hardly will.
-
-    `majority`: the lead is greater than what remains, or the Beta posterior that the leader is the majority reaches
-    `AGREED_AT`. `weighted`: the lead is greater than what remains could weigh. `critic`: p_correct cannot be exceeded.
-    """
-    groups = [group for group in poll.groups if group.answer is not None]
-    if remaining <= 0 or not groups:
-        return False
-    if select == "critic":
-        return max(weight(member, prior) for group in groups for member in group.members) >= 1.0
-    weights = sorted((group.weight(select, prior) for group in groups), reverse=True)
-    second = weights[1] if len(weights) > 1 else 0.0
-    if weights[0] > second + remaining:
-        return True
-    return select == "majority" and majority_posterior(int(weights[0]), int(second)) >= AGREED_AT
-
-
-def majority_posterior(first: int, second: int) -> float:
-    """P(p > 1/2) under Beta(first + 1, second + 1): the leader's chance to be the majority (arXiv 2305.11860, eq. 4).
-
-    For whole counts the regularised incomplete beta function is a binomial tail: P(Bin(first + second + 1, 1/2) <= first).
-    """
-    tosses = first + second + 1
-    return sum(math.comb(tosses, heads) for heads in range(first + 1)) / 2**tosses

@@ -42,6 +42,9 @@ class Fit:
 
 Roles = Mapping[Role, Node]
 
+KEPT_BESIDE_JUDGEMENT = 0.5
+"""The share of a completion's greatest length that reserving its judgement must leave."""
+
 
 def whole(roles: Roles, role: Role, want: Want) -> Fit | None:
     """All that is wanted, or None."""
@@ -53,9 +56,17 @@ def shrunk(roles: Roles, role: Role, want: Want) -> Fit | None:
     tight = replace(want, bound=want.likely)
     fewer = (_fit(roles, role, replace(tight, n=n)) for n in range(want.n, 0, -1))
     fit = next((fit for fit in fewer if fit), None) or _longest(roles, role, tight)
-    if fit is None and not want.strict:
-        fit = _longest(roles, role, replace(tight, judge=None)) or _rest(roles, role)
+    if not want.strict:
+        alone = _longest(roles, role, replace(tight, judge=None)) if fit is None or want.judge else None
+        fit = _more_useful(fit, alone) or _rest(roles, role)
     return fit and _with_slack(roles, role, want, fit)
+
+
+def _more_useful(judged: Fit | None, alone: Fit | None) -> Fit | None:
+    """A call with its judgement reserved, unless that takes most of its completion: half an answer needs no judgement."""
+    if judged is None or alone is None:
+        return judged or alone
+    return alone if judged.call.completion_tokens < KEPT_BESIDE_JUDGEMENT * alone.call.completion_tokens else judged
 
 
 def exhausted(roles: Roles, role: Role, want: Want) -> LimitReached:

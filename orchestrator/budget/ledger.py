@@ -2,7 +2,8 @@
 
 A call that does not fit waits while other calls run, since their leases may settle below what they hold; when none runs
 it gets what is left. Waiting calls are served in the order of their places, so that a budget binds reproducibly. A draft
-is granted together with a reservation for judging each of its samples, so that it never eats its own verdict's tokens.
+is granted together with a reservation for judging each of its samples, so that it does not eat its own
+verdict's tokens, unless the verdict would leave it less than half of its length.
 """
 
 import bisect

@@ -12,10 +12,12 @@ from pydantic_core import PydanticCustomError
 from orchestrator.strategies.auto import Auto
 from orchestrator.strategies.base import Strategy
 from orchestrator.strategies.best_of_n import BestOfN
+from orchestrator.strategies.iterative_deepening import IterativeDeepening
 from orchestrator.strategies.refine import Refine
 from orchestrator.strategies.single import Single
+from orchestrator.strategies.step_beam import StepBeam
 
-STRATEGIES: tuple[type[Strategy], ...] = (Single, Refine, BestOfN, Auto)
+STRATEGIES: tuple[type[Strategy], ...] = (Auto, Single, Refine, BestOfN, StepBeam, IterativeDeepening)
 
 MAX_NESTING = 3
 """Strategies inside each other."""
@@ -47,7 +49,7 @@ def _not_too_broad(strategy: Strategy) -> Strategy:
 
 
 AnyStrategy = Annotated[
-    Annotated[Single | Refine | BestOfN | Auto, Field(discriminator="name")],
+    Annotated[Auto | Single | Refine | BestOfN | StepBeam | IterativeDeepening, Field(discriminator="name")],
     BeforeValidator(_from_name),
     AfterValidator(_not_too_broad),
 ]

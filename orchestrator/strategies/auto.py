@@ -16,9 +16,10 @@ import anyio
 from pydantic import Field
 
 from orchestrator.candidates import Candidate
-from orchestrator.context import Context, Outcome
+from orchestrator.context import Context, Mode
+from orchestrator.outcomes import Outcome
 from orchestrator.selection import Choice, Poll, choose
-from orchestrator.strategies.base import Strategy, improved, kept_steps
+from orchestrator.strategies.base import Strategy
 from services.contracts.base import Probability
 from services.contracts.events import VotesChanged
 from services.contracts.solve import VoteGroup
@@ -37,7 +38,7 @@ class Auto(Strategy):
     first_wave: Annotated[int, Field(ge=1, le=16)] = 2
     max_samples: Annotated[int, Field(ge=0, le=MAX_SAMPLES)] = 14
     first_temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
-    mode: Literal["rewrite", "rewind", "auto"] = "rewrite"
+    mode: Mode = "rewrite"
 
     @property
     def breadth(self) -> int:
@@ -46,7 +47,7 @@ class Auto(Strategy):
 
     async def run(self, ctx: Context) -> Outcome:
         """Escalate until the critic is convinced, the vote agrees, or the samples are used up."""
-        first = await ctx.draft(judge="verdict", temperature=self.first_temperature)
+        first = await ctx.draft(judge=ctx.gate, temperature=self.first_temperature)
         found = await self._refined(ctx, [first], self.rounds, self.first_temperature)
         accepted = self._accepted(found)
         if accepted is not None:
@@ -57,17 +58,19 @@ class Auto(Strategy):
         self, ctx: Context, found: list[Candidate], rounds: int, temperature: float | None = None
     ) -> list[Candidate]:
         """Judge the last candidate, refine it while it is not accepted; all of them, the incumbent being the best."""
-        found[-1] = await ctx.judge(found[-1], "verdict")
+        found[-1] = await ctx.judge(found[-1], ctx.gate)
         self._offer(ctx, found)
         for _ in range(rounds):
             latest = found[-1]
             if latest.verdict is None or latest.accepted(self.accept_at):
                 break
-            explained, refined = await improved(ctx, latest, "verdict", lambda c: kept_steps(ctx, c, self.mode), temperature)
-            found[-1] = explained
+            ctx.begin_round(latest, ctx.gate)
+            found[-1] = latest = await ctx.judge(latest, "explain")
+            kept = ctx.kept(latest, self.mode)
+            refined = await ctx.refine(latest, keep_steps=kept, judge=ctx.gate, temperature=temperature)
             if refined is None:
                 break
-            found.append(await ctx.judge(refined, "verdict"))
+            found.append(await ctx.judge(refined, ctx.gate))
             self._offer(ctx, found)
         return found
 
@@ -116,7 +119,7 @@ class Auto(Strategy):
         return stopped
 
     async def _sample(self, branch: Context, drawn: list[Candidate]) -> None:
-        drawn.append(await branch.draft(judge="verdict"))
+        drawn.append(await branch.draft(judge=branch.gate))
         await self._refined(branch, drawn, 1)
 
     def _accepted(self, found: list[Candidate]) -> Candidate | None:

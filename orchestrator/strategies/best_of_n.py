@@ -1,7 +1,8 @@
 """`best_of_n`: N inner strategies side by side, one of their answers chosen by the critic, by majority or by both.
 
 Equivalent answers are grouped. Candidates enter the poll in place order, whatever order they arrive in, so the same seed
-decides the same way; with `stop_early` the rest is cancelled once the poll cannot, or will hardly, change.
+decides the same way. With `stop_early` the rest is cancelled, or not begun, once the poll cannot or will hardly change
+(`orchestrator.stopping`): the rules that may err draw in waves of `window`, so that what is not begun costs nothing.
 """
 
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from anyio.abc import TaskGroup
 from pydantic import Field
 
 from orchestrator.candidates import Candidate
-from orchestrator.context import Context, Outcome
-from orchestrator.selection import Poll, Select, choose, decided
+from orchestrator.context import Context
+from orchestrator.outcomes import Outcome
+from orchestrator.selection import Poll, Select, choose
+from orchestrator.stopping import StopRule, decided
 from orchestrator.strategies.base import Strategy
 from services.contracts.critique import Depth
 from services.contracts.events import VotesChanged
@@ -34,6 +37,13 @@ class BestOfN(Strategy):
     select: Select = "critic"
     depth: Depth = "labels"
     stop_early: bool = True
+    stop_rule: StopRule = "beta"
+    window: Annotated[int, Field(ge=2, le=MAX_N)] = 4
+
+    @property
+    def wave(self) -> int:
+        """Candidates begun together."""
+        return self.window if self.stop_early and self.stop_rule != "certain" else self.n
 
     @property
     def breadth(self) -> int:
@@ -42,48 +52,56 @@ class BestOfN(Strategy):
 
     async def run(self, ctx: Context) -> Outcome:
         """Draw, judge and poll."""
-        wave = _Wave(self, ctx)
-        async with wave.group as group:
-            if self.inner.only_drafts:
-                await wave.draw()
-            else:
-                for number in range(self.n):
-                    group.start_soon(wave.branch, number)
-        return await wave.outcome()
+        drawing = _Drawing(self, ctx)
+        async with drawing.group:
+            while drawing.begun < self.n and drawing.stopped is None:
+                await drawing.wave(min(self.wave, self.n - drawing.begun))
+        return await drawing.outcome()
 
 
 @dataclass(slots=True)
-class _Wave:
-    """One run of the strategy: what arrived, what was polled, what ended it."""
+class _Drawing:
+    """One run of the strategy: what was begun, what arrived, what was polled, what ended it."""
 
     plan: BestOfN
     ctx: Context
     group: TaskGroup = field(default_factory=anyio.create_task_group)
     poll: Poll = field(default_factory=Poll)
     arrived: dict[int, Candidate | None] = field(default_factory=dict[int, Candidate | None])
+    begun: int = 0
     polled: int = 0
     agreed: bool = False
     stopped: Exception | None = None
     turn: anyio.Lock = field(default_factory=anyio.Lock)
 
-    async def draw(self) -> None:
+    async def wave(self, n: int) -> None:
+        """Begin `n` candidates and wait until all of them were polled."""
+        async with anyio.create_task_group() as group:
+            if self.plan.inner.only_drafts:
+                await self.draw(n, group)
+            else:
+                for number in range(self.begun, self.begun + n):
+                    group.start_soon(self.branch, number)
+                self.begun += n
+
+    async def draw(self, n: int, group: TaskGroup) -> None:
         """Draft in one call, or in as few as the budget allows, and judge each candidate as soon as it is written."""
         judge = None if self.plan.select == "majority" else self.plan.depth
-        drawn = 0
-        while drawn < self.plan.n:
-            first = drawn
+        end = self.begun + n
+        while self.begun < end:
+            first = self.begun
 
             async def each(number: int, candidate: Candidate, first: int = first) -> None:
-                self.group.start_soon(self.consider, first + number, candidate)
+                group.start_soon(self.consider, first + number, candidate)
 
-            tried = await self.ctx.attempt(self.ctx.drafts(self.plan.n - drawn, judge=judge, each=each))
+            tried = await self.ctx.attempt(self.ctx.drafts(end - first, judge=judge, each=each))
             if tried.result is None:
                 self.stopped = tried.stopped
                 return
             for number, candidate in enumerate(tried.result):
                 if candidate is None:
                     await self.enter(first + number, None)
-            drawn += len(tried.result)
+            self.begun += len(tried.result)
 
     async def branch(self, number: int) -> None:
         """Run the inner strategy in a branch of its own; what a limit leaves of it still counts."""
@@ -122,7 +140,7 @@ class _Wave:
         if choice is not None:
             self.ctx.offer(choice.candidate, choice.confidence, replace=True)
         remaining = self.plan.n - self.polled
-        if self.plan.stop_early and decided(self.poll, self._select, self.ctx.prior, remaining):
+        if self.plan.stop_early and self._decided(remaining):
             self.agreed = True
             self.group.cancel_scope.cancel()
 
@@ -134,6 +152,10 @@ class _Wave:
             raise self.stopped or AssertionError("a wave ended with neither a candidate nor a reason")
         reason = "agreed" if self.agreed else ("budget" if self.stopped else "completed")
         return Outcome(choice.candidate, reason, choice.confidence)
+
+    def _decided(self, remaining: int) -> bool:
+        plan = self.plan
+        return decided(self.poll, self._select, self.ctx.prior, remaining, rule=plan.stop_rule, window=plan.window)
 
     @property
     def _select(self) -> Select:

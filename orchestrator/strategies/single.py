@@ -2,7 +2,8 @@
 
 from typing import ClassVar, Literal
 
-from orchestrator.context import Context, Outcome
+from orchestrator.context import Context
+from orchestrator.outcomes import Outcome
 from orchestrator.strategies.base import Strategy
 
 

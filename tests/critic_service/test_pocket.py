@@ -132,3 +132,17 @@ def test_a_written_critique_weighs_as_the_product_of_its_labels():
     weighed = by_line(found, [TokenLogprobs(piece, 0.0, top) for piece, top in pieces])
     assert [label.p_correct for label in weighed.labels] == pytest.approx([0.9, 0.2])
     assert weighed.p_correct == pytest.approx(0.18)
+
+
+def test_the_verdict_of_a_written_critique_is_no_label():
+    """Its word follows from the lines before it; only those weigh."""
+    text = "Step 1: 2 + 3 = 5, has 5: correct.\nVerdict: correct."
+    pieces = [
+        ("Step 1: 2 + 3 = 5, has 5", ()),
+        (": correct.", ((": correct.", math.log(0.9)), (": incorrect: ", math.log(0.1)))),
+        ("\nVerdict: correct.", ((" the", 0.0),)),
+    ]
+    weighed = by_line(
+        parse_lines(text, 1, "explain", every=False), [TokenLogprobs(piece, 0.0, top) for piece, top in pieces]
+    )
+    assert weighed.p_correct == pytest.approx(0.9)

@@ -68,7 +68,9 @@ def _wrong_then_right(generation: Any, _source: Any) -> str:
 async def test_a_budget_is_never_exceeded_and_running_out_is_an_answer():
     """The best candidate so far is returned, with `stop_reason` `budget`; what was spent is what the engines counted."""
     async with stack() as running:
-        result = await running.solve(strategy={"name": "best_of_n", "n": 16}, budget={"max_tokens": 1_000})
+        result = await running.solve(
+            strategy={"name": "best_of_n", "n": 16, "stop_early": False}, budget={"max_tokens": 1_000}
+        )
         assert result["stop_reason"] == "budget"
         assert result["answer"]
         assert result["budget"]["spent"]["tokens"] == sum(running.engine_tokens()) <= 1_000

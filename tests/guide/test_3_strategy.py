@@ -16,8 +16,9 @@ from stack import Stack, stack
 from orchestrator.answers import Answers
 from orchestrator.candidates import Candidate
 from orchestrator.clients import HTTPActor, HTTPCritic
-from orchestrator.context import Context, Outcome
+from orchestrator.context import Context
 from orchestrator.metrics import OrchestratorMetrics
+from orchestrator.outcomes import Outcome
 from orchestrator.request import SolveRequest
 from orchestrator.runner import Runner, nobody
 from orchestrator.settings import OrchestratorSettings

@@ -89,16 +89,11 @@ EVERYWHERE = {
 
 SOLVE = {
     "an unknown strategy": Bad(with_problem(strategy="nonsense"), "strategy"),
-    "a strategy that is not built": Bad(with_problem(strategy="mcts"), "strategy"),
     "half a surrogate pair": Bad(raw('"strategy":"\\ud800"'), "strategy"),
     "a number for a strategy": Bad(with_problem(strategy=3), "strategy"),
     "a list of strategies": Bad(with_problem(strategy=["single"]), "strategy"),
     "a strategy without a name": Bad(with_problem(strategy={"n": 2}), "strategy"),
     "a parameter of another strategy": Bad(with_problem(strategy={"name": "single", "n": 2}), "strategy.single.n"),
-    "pipeline": Bad(with_problem(strategy={"name": "refine", "pipeline": True}), "strategy.refine.pipeline"),
-    "abort_on_error": Bad(
-        with_problem(strategy={"name": "refine", "abort_on_error": True}), "strategy.refine.abort_on_error"
-    ),
     "no rounds": Bad(with_problem(strategy={"name": "refine", "rounds": 0}), "strategy.refine.rounds", 1),
     "many rounds": Bad(with_problem(strategy={"name": "refine", "rounds": 33}), "strategy.refine.rounds", 32),
     "a sure acceptance": Bad(with_problem(strategy={"name": "refine", "accept_at": 1.1}), "strategy.refine.accept_at", 1),

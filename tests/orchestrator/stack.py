@@ -39,6 +39,11 @@ class Stack:
         assert response.status_code == 200, response.text
         return response.json()
 
+    @property
+    def generations(self) -> int:
+        """Calls that have reached an engine."""
+        return self.actor.generations + self.critic.generations
+
     def engine_tokens(self) -> tuple[int, int]:
         """Tokens that each engine computed, by its own count."""
         return self.actor.totals.total_tokens, self.critic.totals.total_tokens

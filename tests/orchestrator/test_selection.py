@@ -1,50 +1,28 @@
 """Selection: properties of pure functions, and of the poll that they look at, whatever arrives first."""
 
-from fractions import Fraction
-from math import comb, isclose
-from random import Random
+from math import isclose
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polls import PRIOR, Sample, candidate, polled
 
 from orchestrator.budget import Ledger
-from orchestrator.candidates import Candidate
 from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.context import Context
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.runner import nobody
-from orchestrator.selection import AGREED_AT, Choice, Poll, Select, choose, decided, majority_posterior
+from orchestrator.selection import Choice, Poll, Select, choose
 from orchestrator.solve import Solve
-from orchestrator.strategies.best_of_n import BestOfN, _Wave  # pyright: ignore[reportPrivateUsage] - arrival is its own
+from orchestrator.strategies.best_of_n import BestOfN, _Drawing  # pyright: ignore[reportPrivateUsage] - arrival is its own
 from services.client import client_for
-from services.contracts.critique import Critique
 from services.contracts.sampling import Sampling
 from services.contracts.solve import Budget
 
-PRIOR = 0.5
 SELECTS: list[Select] = ["critic", "majority", "weighted"]
-
-Sample = tuple[str | None, float | None]
-"""A candidate's answer and p_correct."""
 
 probabilities = st.none() | st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1.0])
 samples = st.lists(st.tuples(st.sampled_from(["1", "2", "3", None]), probabilities), min_size=1, max_size=9)
-
-
-def candidate(number: int, answer: str | None, p: float | None) -> Candidate:
-    """A judged candidate; unjudged without a probability."""
-    critique = None if p is None else Critique(depth="labels", verdict="correct" if p >= PRIOR else "incorrect", p_correct=p)
-    return Candidate(f"c{number}", None, 0, "", (), answer, "stop", critique)
-
-
-def polled(given: list[Sample]) -> Poll:
-    """The poll of samples in their order."""
-    poll = Poll()
-    for number, (answer, p) in enumerate(given):
-        known = [group.answer for group in poll.groups]
-        poll.add(candidate(number, answer, p), known.index(answer) if answer is not None and answer in known else None)
-    return poll
 
 
 def chosen(given: list[Sample], select: Select) -> Choice:
@@ -77,10 +55,9 @@ def test_an_answer_is_chosen_where_there_is_one(given: list[Sample], select: Sel
 
 
 def test_nothing_is_chosen_of_nothing():
-    """And nothing is decided."""
+    """There is no choice, whoever selects."""
     for select in SELECTS:
         assert choose(Poll(), select, PRIOR) is None
-        assert not decided(Poll(), select, PRIOR, 3)
 
 
 @given(samples)
@@ -125,43 +102,6 @@ def test_the_critics_choice_has_the_highest_probability(given: list[Sample]):
     assert choice.confidence == given[number_of(choice)][1]
 
 
-@given(samples, st.sampled_from(SELECTS), st.integers(0, 3), st.randoms(use_true_random=False))
-def test_what_is_decided_stays_decided(given: list[Sample], select: Select, remaining: int, random: Random):
-    """No further samples change a decided choice; a majority may also be settled by its posterior, which may err."""
-    poll = polled(given)
-    if not decided(poll, select, PRIOR, remaining):
-        return
-    votes = sorted((len(group.members) for group in poll.groups if group.answer is not None), reverse=True)
-    if select == "majority" and votes[0] <= remaining + (votes[1] if len(votes) > 1 else 0):
-        assert majority_posterior(votes[0], votes[1] if len(votes) > 1 else 0) >= AGREED_AT
-        return
-    more = [(random.choice(["1", "2", "9", None]), random.choice([random.random(), 1.0])) for _ in range(remaining)]
-    assert chosen([*given, *more], select).candidate.answer == chosen(given, select).candidate.answer
-
-
-@given(samples, st.sampled_from(SELECTS))
-def test_the_last_sample_decides_nothing_early(given: list[Sample], select: Select):
-    """With nothing left there is nothing to stop."""
-    assert not decided(polled(given), select, PRIOR, 0)
-
-
-@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (4, 0), (7, 2), (30, 29)])
-def test_the_posterior_is_the_beta_integral(first: int, second: int):
-    """P(p > 1/2) under Beta(first + 1, second + 1), integrated exactly."""
-    a, b = first + 1, second + 1
-    density = [(comb(b - 1, k) * (-1) ** k, a + k) for k in range(b)]
-    whole = sum(Fraction(c, power) for c, power in density)
-    upper = sum(Fraction(c, power) * (1 - Fraction(1, 2**power)) for c, power in density)
-    assert majority_posterior(first, second) == pytest.approx(float(upper / whole))
-
-
-def test_a_clear_lead_ends_a_majority():
-    """Three of three are not yet enough for the bar, four are."""
-    assert majority_posterior(3, 0) < AGREED_AT < majority_posterior(4, 0)
-    assert not decided(polled([("1", None)] * 3), "majority", PRIOR, 10)
-    assert decided(polled([("1", None)] * 4), "majority", PRIOR, 10)
-
-
 NOWHERE = client_for("http://127.0.0.1:9")
 ACTOR, CRITIC = HTTPActor(NOWHERE, OrchestratorMetrics()), HTTPCritic(NOWHERE, OrchestratorMetrics())
 """Nobody calls them."""
@@ -175,7 +115,7 @@ class Same:
         return representatives.index(answer) if answer in representatives else None
 
 
-async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: set[int]) -> _Wave:
+async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: set[int]) -> _Drawing:
     """The wave after its candidates have arrived in `order`; those of `failed` came to nothing."""
     solve = Solve(
         "solve_1",
@@ -188,7 +128,7 @@ async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: 
         Same(),
         nobody,
     )
-    wave = _Wave(plan, Context(solve))
+    wave = _Drawing(plan, Context(solve))
     async with wave.group:
         for number in order:
             await wave.enter(number, None if number in failed else candidate(number, *given[number]))
