@@ -20,6 +20,7 @@ class Candidate:
     finish_reason: FinishReason
     critique: Critique | None = None
     completion_tokens: int = 0
+    critique_tokens: int = 0
 
     @property
     def place(self) -> tuple[tuple[int, ...], ...]:
@@ -51,9 +52,9 @@ class Candidate:
         whole = self.finish_reason != "cancelled"
         return whole and self.verdict == "correct" and self.p_correct is not None and self.p_correct >= accept_at
 
-    def judged(self, critique: Critique) -> "Candidate":
-        """This candidate with one more critique; see `merge`."""
-        return replace(self, critique=merge(self.critique, critique))
+    def judged(self, critique: Critique, tokens: int = 0) -> "Candidate":
+        """This candidate with one more critique, see `merge`; `tokens` were written for it."""
+        return replace(self, critique=merge(self.critique, critique), critique_tokens=tokens)
 
 
 def merge(earlier: Critique | None, later: Critique) -> Critique:

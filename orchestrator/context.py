@@ -141,7 +141,9 @@ class Context:
 
         async def write(seen: Seen) -> Candidate | None:
             manner = Manner(temperature, max_tokens, seen=seen)
-            attempts = writing.refine(self.solve, original, [slot], keep_steps, self._judging(judge), place, manner)
+            attempts = writing.refine(
+                self.solve, original, [slot], keep_steps, self._judging(judge, original), place, manner
+            )
             return (await attempts)[0]
 
         if watch is None:
@@ -156,7 +158,9 @@ class Context:
         slots = [Slot(f"{original.id}.{k}", parent=original.id, round=number) for k in range(n)]
         place = (*self.path, number, 0, *_numbers(original.id))
         manner = Manner(temperature)
-        written = await writing.refine(self.solve, original, slots, keep_steps, self._judging(judge), place, manner)
+        written = await writing.refine(
+            self.solve, original, slots, keep_steps, self._judging(judge, original), place, manner
+        )
         return [candidate for candidate in written if candidate is not None]
 
     async def resume(self, candidate: Candidate, trigger: str, *, judge: Depth, max_tokens: int) -> Candidate | None:
@@ -195,12 +199,13 @@ class Context:
         """
         if candidate.judged_at(depth) or self.solve.critic_unavailable:
             return candidate
-        critique = await self._critique(candidate, depth, explain)
-        if critique is None:
+        found = await self._critique(candidate, depth, explain)
+        if found is None:
             return candidate
+        critique, tokens = found
         if critique.unparsable:
             self.solve.note("critique_unparsable", f"the critique of {candidate.id} at depth {depth} could not be read")
-        judged = candidate.judged(critique)
+        judged = candidate.judged(critique, tokens)
         self.solve.candidates[judged.id] = judged
         await self.emit(
             CandidateJudged(
@@ -264,19 +269,23 @@ class Context:
         """Send an event to whoever follows the solve."""
         await self.solve.emit(event)
 
-    async def _critique(self, candidate: Candidate, depth: Depth, explain: Literal["first", "all"]) -> Critique | None:
+    async def _critique(
+        self, candidate: Candidate, depth: Depth, explain: Literal["first", "all"]
+    ) -> tuple[Critique, int] | None:
         if not candidate.steps:
-            return Critique(depth=depth, verdict="unsure", unparsable=True)
+            return Critique(depth=depth, verdict="unsure", unparsable=True), 0
         place = (*self.path, candidate.round, 1 + DEPTHS.index(depth), *_numbers(candidate.id))
         return await judging.critique(self.solve, candidate, depth, explain, place)
 
     def _name(self, number: int) -> str:
         return "c" + "-".join(str(k) for k in (*self.path, number))
 
-    def _judging(self, depth: Depth | None) -> Want | None:
+    def _judging(self, depth: Depth | None, like: Candidate | None = None) -> Want | None:
         if depth is None or self.solve.critic_unavailable:
             return None
-        return estimate.judging(self.solve.critic.card, depth, [t.content for t in self.solve.turns], LIKELY_STEPS)
+        turns = [turn.content for turn in self.solve.turns]
+        steps = LIKELY_STEPS if like is None else len(like.steps)
+        return estimate.judging(self.solve.critic.card, depth, turns, steps, estimate.explanation(like))
 
 
 async def _unseen(_number: int, _step: WrittenStep) -> None:

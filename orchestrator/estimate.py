@@ -22,7 +22,7 @@ STEP_TOKENS = 8
 """Markers, label and punctuation that a prompt or a critique spends on each step."""
 
 EXPLANATION_TOKENS = 192
-"""A critique in words, likely."""
+"""A critique in words, likely, before one of the same solve is known."""
 
 
 def prompt(card: ModelCard | None, verb: str, texts: Iterable[str]) -> tuple[int, int]:
@@ -37,12 +37,22 @@ def critique_completion(depth: Depth, steps: int, max_tokens: int) -> int:
     return {"verdict": STEP_TOKENS, "labels": STEP_TOKENS * (steps + 2), "explain": max_tokens}[depth]
 
 
-def judging(card: ModelCard | None, depth: Depth, turns: Iterable[str], steps: int) -> Want:
+def judging(
+    card: ModelCard | None, depth: Depth, turns: Iterable[str], steps: int, explanation: int = EXPLANATION_TOKENS
+) -> Want:
     """What judging a solution takes beside the solution's own tokens (which the caller adds)."""
     bound, likely = prompt(card, depth, turns)
     markers = STEP_TOKENS * steps
-    completion = critique_completion(depth, steps, EXPLANATION_TOKENS)
+    completion = critique_completion(depth, steps, explanation)
     return Want(bound=bound + markers, likely=likely + markers, completion=completion, reads=reads(card, depth))
+
+
+def explanation(candidate: Candidate | None) -> int:
+    """Likely tokens of a critique in words of what `candidate` becomes: as many a step as its own critique took."""
+    if candidate is None or not candidate.critique_tokens or not candidate.judged_at("explain"):
+        return EXPLANATION_TOKENS
+    read = candidate.first_error or len(candidate.steps)
+    return ceil(candidate.critique_tokens * len(candidate.steps) / read) + STEP_TOKENS
 
 
 def critiquing(card: ModelCard | None, depth: Depth, turns: Iterable[str], steps: Iterable[str]) -> tuple[int, int]:
@@ -72,7 +82,7 @@ def round_of(
     """Likely charges of one round on `candidate`: its explanation, a refinement as long as it, and that one's judgement."""
     steps = len(candidate.steps)
     length = ceil(len(candidate.text.encode()) / LIKELY_BYTES_PER_TOKEN)
-    explain, verdict = (judging(critic, depth, turns, steps) for depth in ("explain", judge))
+    explain, verdict = (judging(critic, depth, turns, steps, explanation(candidate)) for depth in ("explain", judge))
     _, refine = refining(actor, turns, candidate)
     return (
         _likely(explain.likely + ceil(explain.reads * length), STEP_TOKENS * 4),

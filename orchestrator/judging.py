@@ -14,10 +14,10 @@ from services.errors import EngineFailed
 
 async def critique(
     solve: Solve, candidate: Candidate, depth: Depth, explain: str, place: Place, *, reserved: bool = True
-) -> Critique | None:
-    """Have the critic judge a candidate; None (and degraded) where the critic is unavailable. Raises `LimitReached`.
+) -> tuple[Critique, int] | None:
+    """Have the critic judge a candidate: its critique and the tokens it wrote; None where the critic is unavailable.
 
-    With `reserved` it takes the tokens that were set aside for judging this candidate.
+    Raises `LimitReached`. With `reserved` it takes the tokens that were set aside for judging this candidate.
     """
     completion = estimate.critique_completion(depth, len(candidate.steps), solve.critique_tokens)
     turns, steps = [turn.content for turn in solve.turns], [step.text for step in candidate.steps]
@@ -46,7 +46,7 @@ async def critique(
                 return None
 
 
-async def _judge(solve: Solve, calling: Judging, lease: Lease, candidate: Candidate) -> Critique:
+async def _judge(solve: Solve, calling: Judging, lease: Lease, candidate: Candidate) -> tuple[Critique, int]:
     final: Critique | None = None
     pending: StepLabel | None = None
     async with settled(solve, "critic", lease, calling):
@@ -66,7 +66,7 @@ async def _judge(solve: Solve, calling: Judging, lease: Lease, candidate: Candid
     judged = (label.index for label in (*final.labels, *final.explanations))
     if max(final.first_error or 0, *judged, 0) > len(candidate.steps):
         raise CallFailed("critic", EngineFailed("the critic judged steps that do not exist"))
-    return final
+    return final, 0 if calling.usage is None else calling.usage.completion_tokens
 
 
 async def _tell_pending(solve: Solve, candidate: Candidate, label: StepLabel | None) -> None:

@@ -97,11 +97,12 @@ class Watcher:
         part = Candidate(self.slot.id, self.slot.parent, self.slot.round, text, steps, None, "cancelled")
         try:
             self.solve.ledger.require(actor=Charge(), critic=self._price(part))
-            found = await judging.critique(self.solve, part, "labels", "first", (*self.place, len(steps)), reserved=False)
+            judged = await judging.critique(self.solve, part, "labels", "first", (*self.place, len(steps)), reserved=False)
         except LimitReached:
             return False
-        if found is None or steps != self.steps[: len(steps)]:  # the writing had to begin anew
-            return found is not None
+        if judged is None or steps != self.steps[: len(steps)]:  # the writing had to begin anew
+            return judged is not None
+        found, _ = judged
         if found.unparsable:
             return True
         self.latest = part.judged(found)

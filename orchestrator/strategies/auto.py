@@ -38,7 +38,7 @@ class Auto(Strategy):
     first_wave: Annotated[int, Field(ge=1, le=16)] = 2
     max_samples: Annotated[int, Field(ge=0, le=MAX_SAMPLES)] = 14
     first_temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
-    mode: Mode = "rewrite"
+    mode: Mode = "auto"
 
     @property
     def breadth(self) -> int:
