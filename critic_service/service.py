@@ -60,6 +60,8 @@ class CriticService(RoleService):
         """What the critic says about itself; overhead = the prompts' tokens around an empty problem and one empty step."""
         engine = self.engine
         asked = {depth: self._ask(EMPTY, depth, "all", engine.capabilities.score) for depth in DEPTHS}
+        longer = replace(EMPTY, steps=("", ""))
+        more = {depth: self._ask(longer, depth, "all", engine.capabilities.score) for depth in DEPTHS}
         return ModelCard(
             role="critic",
             model=engine.model,
@@ -70,6 +72,7 @@ class CriticService(RoleService):
             capabilities=engine.capabilities,
             counts=engine.capabilities.counts,
             overhead={depth: engine.count(_whole(question)) for depth, question in asked.items()},
+            markers={depth: engine.count(_whole(more[depth])) - engine.count(_whole(asked[depth])) for depth in DEPTHS},
             reads={depth: SCORED_READS if question.score else 1.0 for depth, question in asked.items()},
             depths=DEPTHS,
             prior=PRIOR,

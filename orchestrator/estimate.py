@@ -42,9 +42,11 @@ def judging(
 ) -> Want:
     """What judging a solution takes beside the solution's own tokens (which the caller adds)."""
     bound, likely = prompt(card, depth, turns)
-    markers = STEP_TOKENS * steps
+    markers = card.markers.get(depth, STEP_TOKENS) if card else STEP_TOKENS
     completion = critique_completion(depth, steps, explanation)
-    return Want(bound=bound + markers, likely=likely + markers, completion=completion, reads=reads(card, depth))
+    return Want(
+        bound=bound + STEP_TOKENS * steps, likely=likely + markers * steps, completion=completion, reads=reads(card, depth)
+    )
 
 
 def explanation(candidate: Candidate | None) -> int:
@@ -71,9 +73,8 @@ def reads(card: ModelCard | None, depth: Depth) -> float:
 def refining(card: ModelCard | None, turns: Iterable[str], original: Candidate) -> tuple[int, int]:
     """Bound and likely length of the prompt that hands a solution and its critique back to the actor."""
     words = [said.text for said in original.critique.explanations] if original.critique else []
-    markers = STEP_TOKENS * len(original.steps)
     bound, likely = prompt(card, "refine", [*turns, original.text, *words])
-    return bound + markers, likely + markers
+    return bound + STEP_TOKENS * len(original.steps), likely
 
 
 def round_of(

@@ -38,6 +38,8 @@ class ModelCard(Reply):
     """Prompt tokens of each verb (`draft`, `refine`) or depth with empty texts."""
     reads: dict[str, float] = Field(default_factory=dict)
     """Tokens that judging at a depth reads for each token of the solution; 1 where it is not named (critic only)."""
+    markers: dict[str, int] = Field(default_factory=dict)
+    """Prompt tokens that each step takes at a depth beside its text (critic only)."""
     depths: tuple[Depth, ...] = ()
     prior: Probability = 0.5
     """p_correct of a candidate whose critique is missing or unparsable (critic only)."""
