@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import anyio
 import httpx
@@ -16,6 +16,7 @@ import critic_service.app
 import orchestrator.app
 from counterpoint import dialogue, doctor, evaluate, supervisor
 from counterpoint import up as stack
+from counterpoint.ending import stop
 from counterpoint.first import run as run_first
 from counterpoint.shared import SharedEngine
 from orchestrator.request import SolveRequest
@@ -86,7 +87,7 @@ def up(  # noqa: PLR0913, PLR0917 - the options of a command
         variables = stack.environment(stack.SCRIPTED if shared else models, assign or [], only=shared is not None)
         code = anyio.run(partial(stack.up, host, port, variables, shared=shared))
     except SettingsError as error:
-        _stop(str(error))
+        stop(str(error))
     raise typer.Exit(code)
 
 
@@ -106,7 +107,7 @@ def solve(
         request = SolveRequest.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
-        _stop(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+        stop(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
     configure("error", "console")  # what is printed is the dialogue, or JSON
     raise typer.Exit(dialogue.run(_address(url or stack.url_from_environment()), request, as_json=as_json))
 
@@ -122,7 +123,7 @@ def first(
     try:
         variables = stack.environment(models, ["LOG_LEVEL=error", "ACTOR_LOG_LEVEL=error", "CRITIC_LOG_LEVEL=error"])
     except SettingsError as error:
-        _stop(str(error))
+        stop(str(error))
     request = SolveRequest(problem=problem, sampling=SolveSampling(temperature=0.0))
     configure("error", "console")
     raise typer.Exit(anyio.run(partial(run_first, port, variables, request, once=once)))
@@ -137,38 +138,7 @@ def examine(url: str | None = None) -> None:
     raise typer.Exit(int(any(finding.advice for finding in findings)))
 
 
-measure = typer.Typer(no_args_is_help=True, help="Measure accuracy against compute, through the services.")
-app.add_typer(measure, name="eval")
-
-
-@measure.command("pocket")
-def measure_pocket(
-    count: Annotated[int, typer.Option(min=1, help="Test problems.")] = 1000,
-    seed: int = 1,
-    out: Annotated[Path, typer.Option(help="Where rows are kept; a run that is started again goes on there.")] = Path(
-        "runs/pocket"
-    ),
-    urls: Annotated[
-        tuple[str, str, str] | None, typer.Option(help="Orchestrator, actor and critic, if they run already.")
-    ] = None,
-) -> None:
-    """The table of the pocket pair."""
-    try:
-        variables = stack.environment("pocket", [])
-    except SettingsError as error:
-        _stop(str(error))
-    typer.echo("\n".join(anyio.run(partial(evaluate.pocket, count, seed, out, urls, variables))))
-
-
-@measure.command("fit-auto")
-def measure_auto(
-    count: Annotated[int, typer.Option(min=10, help="Development problems.")] = 300,
-    seed: int = 1,
-    out: Annotated[Path, typer.Option(help="Where rows are kept.")] = Path("runs/auto"),
-) -> None:
-    """Fit the thresholds of the strategy `auto` on the development split of the pocket domain, and write them."""
-    variables = stack.environment("pocket", [])
-    typer.echo("\n".join(anyio.run(partial(evaluate.fit_auto, count, seed, out, None, variables))))
+app.add_typer(evaluate.app, name="eval")
 
 
 @app.command()
@@ -177,7 +147,7 @@ def health(url: str) -> None:
     try:
         answer = httpx.get(_address(url), timeout=5, trust_env=False)
     except httpx.TransportError as error:
-        _stop(f"{url}: {error}", 1)
+        stop(f"{url}: {error}", 1)
     raise typer.Exit(0 if answer.is_success else 1)
 
 
@@ -186,7 +156,7 @@ def _load(kind: type[SettingsT], host: str | None, port: int | None) -> Settings
     try:
         return kind.load(host=host, port=port)
     except SettingsError as error:
-        _stop(str(error))
+        stop(str(error))
 
 
 def _serve(application: FastAPI, settings: ServiceSettings) -> None:
@@ -198,12 +168,7 @@ def _address(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        _stop(f"{url}: {error}")
+        stop(f"{url}: {error}")
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        _stop(f"{url} is not an address: give one like http://127.0.0.1:8080")
+        stop(f"{url} is not an address: give one like http://127.0.0.1:8080")
     return url
-
-
-def _stop(message: str, code: int = 2) -> NoReturn:
-    typer.echo(f"counterpoint: {message}", err=True)
-    raise typer.Exit(code)

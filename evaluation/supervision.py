@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 
 from evaluation.items import Item
-from evaluation.runs import Row, right
+from evaluation.runs import Row, right, seed_of
 from pocket import oracle
 from services.client import stream_events
-from services.contracts.calls import CandidateEvent, CritiqueEvent, Judge, Refine, UsageEvent
+from services.contracts.calls import CandidateEvent, CritiqueEvent, Draft, Judge, Refine, UsageEvent
 from services.contracts.critique import Critique, StepExplanation, StepLabel
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
@@ -29,6 +29,12 @@ class Services:
 
     actor: httpx.AsyncClient
     critic: httpx.AsyncClient
+
+    async def draft(self, item: Item, seed: int, temperature: float) -> tuple[CandidateEvent, Usage]:
+        """One draft."""
+        sampling = Sampling(temperature=temperature, max_tokens=GREEDY.max_tokens, seed=seed_of(item, seed))
+        events = await _events(self.actor, "/v1/draft", Draft(problem=item.problem, sampling=sampling))
+        return CandidateEvent.model_validate_json(events["candidate"]), UsageEvent.model_validate_json(events["usage"])
 
     async def refine(self, item: Item, solution: str, critique: Critique | None) -> tuple[CandidateEvent, Usage]:
         """One refinement."""

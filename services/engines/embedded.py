@@ -46,6 +46,8 @@ class EmbeddedOptions:
     slots: int = 2
     threads: int = 1
     batch: int = 4
+    name: str | None = None
+    """What the model is called; None = as its file."""
 
 
 class _Running:
@@ -154,7 +156,7 @@ class EmbeddedEngine:
 
     def __init__(self, options: EmbeddedOptions, llama: Llama, tokenizer: ChatTokenizer, parameters: int) -> None:
         """Use `load`. `totals` adds up every generation's usage, `aborted` counts those left before their end."""
-        self.model = options.model_path.stem
+        self.model = options.name or options.model_path.stem
         self.context_length = options.context_length
         self.parameters: int | None = parameters
         self.special_tokens = tokenizer.special_tokens

@@ -88,6 +88,7 @@ def embedded_options(settings: RoleSettings) -> "EmbeddedOptions":
 
     return EmbeddedOptions(
         model_path=model_path(settings.model),
+        name=Path(settings.model).stem,
         tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else tokenizer_path(settings.model),
         context_length=settings.context_length,
         slots=settings.slots,
