@@ -25,6 +25,10 @@ NAMES = {"majority": "maj@k", "weighted": "weighted@k", "critic": "best@k"}
 WIDE = 4
 """A `best_of_n` of at least so many plain samples is replayed at every smaller size."""
 INCHES = (7.0, 4.4)
+BODY, LINE = 3.0, 0.16
+"""Height of what every figure has, and of a line of its legend or its names."""
+FEW = 4
+"""Names that fit side by side."""
 
 
 def draw(folder: Path) -> list[Path]:
@@ -73,19 +77,17 @@ def pareto(axes: Any, found: Sequence[Line], wide: Rows) -> None:  # noqa: ANN40
     edge = sorted((x, y) for name, x, y in points if name in front)
     axes.step(*zip(*edge, strict=True), where="post", color="0.7", lw=4, alpha=0.5, zorder=0, label="Pareto front")
     axes.set(xscale="log", xlabel="tokens a problem, both roles, prompts included", ylabel="right, %")
-    axes.legend(fontsize=6.5, ncols=2)
 
 
 def groups(axes: Any, found: Sequence[Line]) -> None:  # noqa: ANN401 - as above
-    """Accuracy by group of problems."""
-    names = list(found[0].groups)
-    width = 0.8 / len(found)
-    for place, entry in enumerate(found):
-        heights = [100 * entry.groups[name] for name in names]
-        axes.bar([k + place * width for k in range(len(names))], heights, width, label=entry.name)
-    axes.set_xticks([k + 0.4 - width / 2 for k in range(len(names))], names)
-    axes.set(ylabel="right, %")
-    axes.legend(fontsize=6, ncols=2)
+    """Accuracy of every plan by group of problems."""
+    for group in found[0].groups:
+        axes.plot(
+            [100 * entry.groups[group] for entry in found], [entry.name for entry in found], ls="", marker="o", label=group
+        )
+    axes.grid(axis="y", color="0.9")
+    axes.invert_yaxis()
+    axes.set(xlabel="right, %")
 
 
 def samples(axes: Any, wide: Rows) -> None:  # noqa: ANN401 - as above
@@ -101,7 +103,6 @@ def samples(axes: Any, wide: Rows) -> None:  # noqa: ANN401 - as above
             axes.plot(sizes, voted, marker="o", ms=3, ls="--", label=f"{NAMES[select]} of {name}")
     axes.set_xscale("log", base=2)
     axes.set(xlabel="samples", ylabel="right, %")
-    axes.legend(fontsize=7)
 
 
 def flows(axes: Any, found: Sequence[Line]) -> None:  # noqa: ANN401 - as above
@@ -113,7 +114,6 @@ def flows(axes: Any, found: Sequence[Line]) -> None:  # noqa: ANN401 - as above
         left += shares
     axes.invert_yaxis()
     axes.set(xlabel="problems, %")
-    axes.legend(fontsize=7, ncols=4)
 
 
 def calibration(axes: Any, wide: Rows) -> None:  # noqa: ANN401 - as above
@@ -128,7 +128,6 @@ def calibration(axes: Any, wide: Rows) -> None:  # noqa: ANN401 - as above
         shares = [right[chosen].mean() for chosen in bins]
         axes.scatter([p[chosen].mean() for chosen in bins], shares, s=sizes, alpha=0.7, label=f"{name} ({len(p)} samples)")
     axes.set(xlabel="p_correct, mean of the bin", ylabel="share right", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.legend(fontsize=7)
 
 
 def tokens(axes: Any, found: Sequence[Line]) -> None:  # noqa: ANN401 - as above
@@ -140,12 +139,15 @@ def tokens(axes: Any, found: Sequence[Line]) -> None:  # noqa: ANN401 - as above
         left += used
     axes.invert_yaxis()
     axes.set(xlabel="tokens a problem")
-    axes.legend(fontsize=8)
 
 
 def _save(path: Path, make: Callable[[Any], None], caption: str) -> None:
     figure, axes = plt.subplots(figsize=INCHES, layout="constrained")
     make(axes)
+    named = len(axes.get_legend_handles_labels()[1])
+    columns = 2 if named > FEW else FEW
+    figure.legend(loc="outside lower center", fontsize=7, ncols=columns)  # pyright: ignore[reportUnknownMemberType] - as above
+    figure.set_figheight(BODY + LINE * max(named / 2 if named > FEW else 1, 0) + LINE * len(axes.get_yticklabels()))
     axes.set(title=caption)
     figure.savefig(path, dpi=110)  # pyright: ignore[reportUnknownMemberType] - its keywords are untyped
     plt.close(figure)

@@ -43,6 +43,8 @@ class Solve:
     candidates: dict[str, Candidate] = field(default_factory=dict[str, Candidate])
     unfinished: dict[str, None] = field(default_factory=dict[str, None])
     reserved: dict[str, Lease] = field(default_factory=dict[str, Lease])
+    sampled: dict[str, int] = field(default_factory=dict[str, int])
+    """Tokens that were sampled for a candidate that was written alone, cut short or not."""
     usage: dict[Role, RoleUsage] = field(default_factory=lambda: {"actor": RoleUsage(), "critic": RoleUsage()})
     degraded: list[Degraded] = field(default_factory=list[Degraded])
     critic_unavailable: bool = False

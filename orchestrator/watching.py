@@ -8,7 +8,7 @@ A check is a luxury: it is skipped where it does not fit beside what runs, and n
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -20,7 +20,7 @@ from orchestrator.ports import CallFailed
 from orchestrator.solve import Solve
 from orchestrator.writing import Seen, Slot
 from services.contracts.calls import WrittenStep
-from services.contracts.critique import Critique
+from services.contracts.critique import Critique, Depth
 from services.contracts.events import CandidateFinished
 
 CHECKS = 10_000
@@ -67,6 +67,7 @@ class Watcher:
         if self.latest is None or not (self.flawed or self._whole(self.latest)):
             return self.candidate
         found = self.latest if self.flawed or self.candidate is None else self._judged(self.candidate, self.latest)
+        found = replace(found, completion_tokens=self.solve.sampled.get(found.id, found.completion_tokens))
         self.solve.candidates[found.id] = found
         if self.solve.unfinished.pop(found.id, self) is None:
             await self.solve.emit(CandidateFinished(candidate=found.id, answer=None, finish_reason="cancelled"))
@@ -97,7 +98,9 @@ class Watcher:
         part = Candidate(self.slot.id, self.slot.parent, self.slot.round, text, steps, None, "cancelled")
         try:
             self.solve.ledger.require(actor=Charge(), critic=self._price(part))
-            judged = await judging.critique(self.solve, part, "labels", "first", (*self.place, len(steps)), reserved=False)
+            judged = await judging.critique(
+                self.solve, part, self._depth, "first", (*self.place, len(steps)), reserved=False
+            )
         except LimitReached:
             return False
         if judged is None or steps != self.steps[: len(steps)]:  # the writing had to begin anew
@@ -112,6 +115,10 @@ class Watcher:
             self.flawed = True
             self.writing.cancel()
         return True
+
+    @property
+    def _depth(self) -> Depth:
+        return "labels"
 
     def _price(self, part: Candidate) -> Charge:
         explain, _, _ = self._round(part)
@@ -128,7 +135,7 @@ class Watcher:
 
     def _round(self, part: Candidate) -> tuple[Charge, Charge, Charge]:
         turns = [turn.content for turn in self.solve.turns]
-        return estimate.round_of(self.solve.critic.card, self.solve.actor.card, turns, part, "labels")
+        return estimate.round_of(self.solve.critic.card, self.solve.actor.card, turns, part, self._depth)
 
     def _whole(self, part: Candidate) -> bool:
         """Whether what was read is the whole solution."""

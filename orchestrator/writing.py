@@ -148,6 +148,9 @@ async def _write(
             _release(solve, slots)
             raise
         solve.note("actor_failed", failure.cause.detail)
+    finally:
+        if len(slots) == 1 and calling.usage is not None:
+            solve.sampled[slots[0].id] = calling.usage.completion_tokens
     for number, slot in enumerate(slots):
         if number not in written:
             await _finish_failed(solve, slot.id)

@@ -171,10 +171,11 @@ class EmbeddedEngine:
     @classmethod
     async def load(cls, options: EmbeddedOptions) -> "EmbeddedEngine":
         """Load a model in a thread, in about two seconds. Raises `ModelError`."""
-        return await to_thread.run_sync(cls._load, options)
+        return cls(options, *await to_thread.run_sync(cls.parts, options))
 
-    @classmethod
-    def _load(cls, options: EmbeddedOptions) -> "EmbeddedEngine":
+    @staticmethod
+    def parts(options: EmbeddedOptions) -> tuple[Llama, ChatTokenizer, int]:
+        """What an engine is made of: the model, its tokenizer, the number of its parameters. Blocks while it loads."""
         tokenizer = load_tokenizer(options.tokenizer_path or options.model_path)
         parameters = read_gguf(options.model_path).parameters
         llama = Llama(
@@ -184,7 +185,7 @@ class EmbeddedEngine:
             threads=options.threads,
             batch=options.batch,
         )
-        return cls(options, llama, tokenizer, parameters)
+        return llama, tokenizer, parameters
 
     def count(self, prompt: Prompt) -> int:
         """Tokens of the prompt, exactly. Raises `InvalidRequest` when the chat template refuses it."""
