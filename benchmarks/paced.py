@@ -12,7 +12,7 @@ import anyio
 
 from services.contracts.usage import Usage
 from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
-from services.engines.protocol import Caller, Delta, Generation, Meter, Prompt
+from services.engines.protocol import Caller, Delta, Generation, Meter, Prompt, Running
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,9 @@ class Said:
 
 
 @dataclass(slots=True)
-class _Running:
+class Playing:
+    """A generation that is played."""
+
     meter: Meter
     deltas: AsyncGenerator[Delta]
 
@@ -59,7 +61,7 @@ class PacedEngine(EmbeddedEngine):
         return engine
 
     @asynccontextmanager
-    async def generate(self, generation: Generation) -> AsyncGenerator[_Running]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[Running]:
         """Say it at the pace."""
         key = repr(replace(generation, caller=Caller()))
         if key not in self.said:
@@ -70,7 +72,7 @@ class PacedEngine(EmbeddedEngine):
             yield playing
 
     @asynccontextmanager
-    async def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AsyncGenerator[_Running]:
+    async def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AsyncGenerator[Running]:
         """A prompt like any other: it takes the time of a first token."""
         key = repr((prompt, continuation))
         if key not in self.said:
@@ -81,9 +83,9 @@ class PacedEngine(EmbeddedEngine):
             yield playing
 
     @asynccontextmanager
-    async def _played(self, said: Said, n: int, *, scored: bool) -> AsyncGenerator[_Running]:
+    async def _played(self, said: Said, n: int, *, scored: bool) -> AsyncGenerator[Running]:
         meter = Meter()
-        running = _Running(meter, self._play(said, meter, n, 0.0 if scored else self.pace.token, scored=scored))
+        running = Playing(meter, self._play(said, meter, n, 0.0 if scored else self.pace.token, scored=scored))
         try:
             yield running
         finally:

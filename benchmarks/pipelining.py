@@ -64,7 +64,7 @@ async def main(count: int, every: int, sure: float) -> int:
     async with services(pace) as client:
         for seconds in (0.0, TOKEN_SECONDS):
             pace.first = pace.token = seconds
-            found = []
+            found.clear()
             room = anyio.CapacityLimiter(IN_FLIGHT if seconds else 1)
 
             async def both(number: int, item: Item, room: anyio.CapacityLimiter = room) -> None:

@@ -35,7 +35,9 @@ class PocketCritic:
         problem = "\n".join(turn.content for turn in case.turns)
         turns = (
             Message.model_construct(role="user", content=problem),
-            Message.model_construct(role="assistant", content="\n".join(lines)),
+            Message.model_construct(
+                role="assistant", content=wording.unfinished(lines) if case.unfinished else "\n".join(lines)
+            ),
         )
 
         def parse(text: str) -> Critique:

@@ -112,7 +112,7 @@ class CriticService(RoleService):
         turns = tuple(turn.model_copy(update={"content": self.safe(turn.content)}) for turn in body.turns)
         steps = tuple(self.safe(step) for step in body.steps)
         mark = nonce(self._secret, turns, body.sampling.seed)
-        return self._ask(Case(turns, steps, mark), body.depth, body.explain, self.engine.capabilities.score)
+        return self._ask(Case(turns, steps, mark, body.unfinished), body.depth, body.explain, self.engine.capabilities.score)
 
     def _answer(self, asked: Question, body: Judge, cap: int, caller: Caller) -> AbstractAsyncContextManager[Running]:
         """Have the engine write the answer, or read the one that is given."""

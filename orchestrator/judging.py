@@ -31,6 +31,7 @@ async def critique(
             steps=tuple(step.text for step in candidate.steps),
             depth=depth,
             explain="all" if explain == "all" else "first",
+            unfinished=candidate.finish_reason == "cancelled",
             sampling=sampling(solve, "critic", place, tries.number).model_copy(
                 update={"temperature": 0.0, "top_p": 1.0, "max_tokens": completion, "stop": ()}
             ),

@@ -47,6 +47,11 @@ def solution(steps: Sequence[Step]) -> str:
     return "\n".join([*lines, answer_line(steps[-1].value)])
 
 
+def unfinished(lines: Sequence[str]) -> str:
+    """The beginning of a solution: its open last line says that more will come."""
+    return "".join(f"{line}\n" for line in lines)
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a line of a solution says: an expression and its value, or, without an expression, the answer."""

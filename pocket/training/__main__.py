@@ -55,7 +55,7 @@ def measure(half: int) -> None:
 
 def models() -> tuple[Model, Model]:
     """The finished actor and critic, as they are shipped."""
-    actor, critic = (rounded(load(RUN / f"{stage}.pt")) for stage in ("actor", "critic-own"))
+    actor, critic = (rounded(load(RUN / f"{stage}.pt")) for stage in ("actor", "critic-unfinished"))
     return actor, critic
 
 
@@ -75,6 +75,7 @@ def main() -> None:
             lanes = (("actor-base", "actor-base-writes", "actor", "actor-writes"), ("critic-base", "critic"))
             _together("pocket.training.stages", *lanes)
             _together("pocket.training.stages", ("critic-own",), ("critic-own-too",))
+            _together("pocket.training.stages", ("critic-unfinished",), ("critic-unfinished-too",))
             finish()
 
 

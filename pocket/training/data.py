@@ -67,6 +67,14 @@ def critique(problem: Problem, solution: str) -> Segments:
     ]
 
 
+def critique_unfinished(problem: Problem, lines: Sequence[str]) -> Segments:
+    """The first lines of a solution and the oracle's critique of those: that the rest is missing is no error."""
+    judged = critique(problem, "\n".join(lines))
+    missing = oracle.judge(problem.steps, "\n".join(lines)).first_error == len(lines) + 1
+    said = [*judged[1 : 1 + len(lines)], (wording.verdict_line(None), 1.0), judged[-1]] if missing else judged[1:]
+    return [(wording.prompt(problem.text, wording.unfinished(lines)), 0.0), *said]
+
+
 def refine(problem: Problem, solution: str, *, silent: bool = False) -> Segments:
     """A solution, the oracle's critique of it (or none), and the right solution."""
     critique = "" if silent else oracle.judge(problem.steps, solution).critique

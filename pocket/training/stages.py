@@ -33,13 +33,15 @@ STAGES = {
     "critic-base": Stage("critic-base", 14_000_000, rate=3e-3, decay=0.0),
     "critic": Stage("critic", 7_000_000, rate=3e-3, decay=0.0),
     "critic-own": Stage("critic-own", 36_000_000, rate=3e-3, decay=1.0, workers=2),
+    "critic-unfinished": Stage("critic-unfinished", 12_000_000, rate=1.5e-3, decay=1.0, workers=2),
 }
 _OWN = 0.6
 _RIGHT = 0.4
 _RIGHT_OWN = 0.5
+_UNFINISHED = 0.4
 _CHECKED = 400
 """Share of the actor's own mistakes among all; of right solutions for the critic, and for the critic of the finished
-actor, which is right more often; solutions kept for checking it.
+actor, which is right more often; share of unfinished solutions among those; solutions kept for checking it.
 """
 
 Written = tuple[Problem, str]
@@ -69,6 +71,12 @@ def critic() -> None:
 def critic_own(worker: int = 0) -> None:
     """The same with what the finished actor writes, in two processes."""
     _train("critic-own", load(RUN / "critic.pt"), _judging(14 + worker, _read("actor")[:-_CHECKED], _RIGHT_OWN), worker)
+
+
+def critic_unfinished(worker: int = 0) -> None:
+    """The same, and judging solutions that are still being written."""
+    examples = _judging(16 + worker, _read("actor")[:-_CHECKED], _RIGHT_OWN, _UNFINISHED)
+    _train("critic-unfinished", load(RUN / "critic-own.pt"), examples, worker)
 
 
 def _based(drills: float, reviews: float) -> Iterator[Segments]:
@@ -101,7 +109,7 @@ def _refining(written: list[Written]) -> Iterator[Segments]:
                 yield data.refine(problem, solution, silent=kind > 0.95)
 
 
-def _judging(seed: int, written: list[Written], share: float) -> Iterator[Segments]:
+def _judging(seed: int, written: list[Written], share: float, unfinished: float = 0.0) -> Iterator[Segments]:
     random, stream = Random(seed), problems(seed, split="train")
     own = _forever(random, [pair for pair in written if not _is_right(pair)])
     right = _forever(random, [pair for pair in written if _is_right(pair)])
@@ -111,10 +119,16 @@ def _judging(seed: int, written: list[Written], share: float) -> Iterator[Segmen
             yield data.drill(random)
         elif kind < 0.25:
             yield data.review(random, next(stream))
-        elif random.random() < share:
-            yield data.critique(*(next(right) if random.random() < _OWN else _solved(next(stream))))
         else:
-            yield data.critique(*(next(own) if random.random() < _OWN else _constructed(random, next(stream))))
+            if random.random() < share:
+                problem, solution = next(right) if random.random() < _OWN else _solved(next(stream))
+            else:
+                problem, solution = next(own) if random.random() < _OWN else _constructed(random, next(stream))
+            lines = solution.split("\n")
+            if random.random() < unfinished and len(lines) > 1:
+                yield data.critique_unfinished(problem, lines[: random.randrange(1, len(lines))])
+            else:
+                yield data.critique(problem, solution)
 
 
 def _constructed(random: Random, problem: Problem) -> Written:
@@ -211,6 +225,7 @@ _CHECKS: dict[str, Callable[[Model], dict[str, float]]] = {
     "actor": _actor_check,
     "critic": partial(_critic_check, "actor-base"),
     "critic-own": partial(_critic_check, "actor"),
+    "critic-unfinished": partial(_critic_check, "actor"),
 }
 _COMMANDS: dict[str, Callable[[], None]] = {
     "actor-base": actor_base,
@@ -221,6 +236,8 @@ _COMMANDS: dict[str, Callable[[], None]] = {
     "critic": critic,
     "critic-own": critic_own,
     "critic-own-too": partial(critic_own, 1),
+    "critic-unfinished": critic_unfinished,
+    "critic-unfinished-too": partial(critic_unfinished, 1),
 }
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ class Judge(Asked):
     steps: Annotated[tuple[FilledText, ...], Field(min_length=1, max_length=MAX_STEPS)]
     depth: Depth = "verdict"
     explain: Literal["first", "all"] = "first"
+    unfinished: bool = False
+    """Whether the solution is still being written: what is missing is no error then."""
     sampling: Sampling = Sampling(temperature=0.0)
     allowance: Allowance = Allowance()
 

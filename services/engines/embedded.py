@@ -24,7 +24,7 @@ from services.contracts.usage import Usage
 from services.engines import completion
 from services.engines.gguf_file import read_gguf
 from services.engines.llama import Event, Llama
-from services.engines.protocol import Caller, Delta, Generation, Guide, Meter, Prompt
+from services.engines.protocol import Caller, Delta, Generation, Guide, Meter, Prompt, Running
 from services.engines.slots import Slots
 from services.engines.tokenizer import ChatTokenizer, load_tokenizer
 from services.errors import ContextExceeded, CounterpointError, EngineFailed, InvalidRequest
@@ -192,7 +192,7 @@ class EmbeddedEngine:
         return len(self._tokenizer.prompt_ids(prompt))
 
     @asynccontextmanager
-    async def generate(self, generation: Generation) -> AsyncGenerator[_Running]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[Running]:
         """Start generating; see `Engine.generate`. Raises `ContextExceeded`, and `InvalidRequest` for an unknown guide."""
         ids = self._tokenizer.prompt_ids(generation.prompt)
         room = self.context_length - len(ids)
@@ -204,7 +204,7 @@ class EmbeddedEngine:
             yield running
 
     @asynccontextmanager
-    async def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AsyncGenerator[_Running]:
+    async def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AsyncGenerator[Running]:
         """Force the tokens of `continuation`, which is tokenised by itself, upon the model; see `Engine.score`.
 
         Raises `ContextExceeded`, and `InvalidRequest` for a text that is empty or has characters that span several tokens:
