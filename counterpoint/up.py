@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -16,6 +17,7 @@ from services.engines.models import PAIR, POCKET, SMOLLM2, ModelError, model_pat
 from services.settings import ActorSettings, CriticSettings, SettingsError
 
 SCRIPTED = "scripted"
+WORKER = (sys.executable, "-m", "counterpoint", "worker")
 
 
 def environment(models: str, assignments: Sequence[str], *, only: bool = False) -> dict[str, str]:
@@ -31,6 +33,12 @@ def environment(models: str, assignments: Sequence[str], *, only: bool = False) 
             raise SettingsError(f"--set {assignment}: there is no setting {name}{hint}")
         variables[name] = value
     return variables
+
+
+def _redis(variables: dict[str, str]) -> str | None:
+    """The Redis that jobs are kept in, by the settings that the services will see."""
+    name = OrchestratorSettings.variable("redis_url")
+    return variables.get(name) or OrchestratorSettings.load().redis_url
 
 
 def known_variables() -> list[str]:
@@ -79,8 +87,9 @@ async def up(
     critic = Plan("critic", "127.0.0.1", free_port(after=actor.port), variables)
     urls = {"COUNTERPOINT_ACTOR_URL": actor.url, "COUNTERPOINT_CRITIC_URL": critic.url}
     front = Plan("orchestrator", host, port, {**variables, **urls})
+    workers = [replace(front, name="worker", command=WORKER)] if _redis(variables) else []
     async with anyio.create_task_group() as group:
-        for plan in (*engines, actor, critic, front):
+        for plan in (*engines, actor, critic, front, *workers):
             group.start_soon(keep, plan)
         group.start_soon(_announce, front.url, when_ready)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

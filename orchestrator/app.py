@@ -1,13 +1,17 @@
 """The orchestrator's composition root."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import httpx
+import anyio
+from docket import Docket
 from fastapi import FastAPI
 
 from orchestrator.answers import Answers
 from orchestrator.clients import HTTPActor, HTTPCritic
+from orchestrator.jobs.routes import router as jobs_router
+from orchestrator.jobs.store import JobStore
+from orchestrator.jobs.worker import Workshop
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.openai.routes import router as openai_router
 from orchestrator.openai.wire import refuse
@@ -17,7 +21,9 @@ from orchestrator.settings import OrchestratorSettings
 from services.app import create_app
 from services.client import client_for
 from services.health import Check
+from services.identity import new_id
 from services.redis import Store
+from services.settings import SettingsError
 
 
 def create(settings: OrchestratorSettings) -> FastAPI:
@@ -27,20 +33,25 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     actor, critic = HTTPActor(clients[0], metrics), HTTPCritic(clients[1], metrics)
     answers, store = Answers(), Store(settings.redis_url)
     runner = Runner(settings, actor, critic, answers, metrics)
+    docket, workshop = jobs_of(settings, runner)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-        async with answers.running(), store.running():
-            try:
-                yield
-            finally:
-                await _close(*clients)
+        async with AsyncExitStack() as opened:
+            for client in clients:
+                opened.push_async_callback(client.aclose)
+            await opened.enter_async_context(answers.running())
+            await opened.enter_async_context(store.running())
+            await opened.enter_async_context(docket)
+            if settings.redis_url is None:
+                await opened.enter_async_context(workshop.open(docket))
+            yield
 
     return create_app(
         title="Counterpoint",
         settings=settings,
         lifespan=lifespan,
-        routers=[router(runner), openai_router(runner)],
+        routers=[router(runner), openai_router(runner), jobs_router(runner, workshop.store, docket)],
         checks={
             "actor": Check(actor.check),
             "critic": Check(critic.check, required=False),
@@ -51,6 +62,21 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     )
 
 
-async def _close(*clients: httpx.AsyncClient) -> None:
-    for client in clients:
-        await client.aclose()
+async def work(settings: OrchestratorSettings) -> None:
+    """Run jobs out of Redis until cancelled. Raises `SettingsError` where none is configured."""
+    if settings.redis_url is None:
+        raise SettingsError("a worker needs COUNTERPOINT_REDIS_URL: without Redis the orchestrator runs its own jobs")
+    metrics = OrchestratorMetrics()
+    answers = Answers()
+    async with client_for(settings.actor_url) as acting, client_for(settings.critic_url) as judging:
+        runner = Runner(settings, HTTPActor(acting, metrics), HTTPCritic(judging, metrics), answers, metrics)
+        docket, workshop = jobs_of(settings, runner)
+        async with answers.running(), docket, workshop.open(docket):
+            await anyio.sleep_forever()
+
+
+def jobs_of(settings: OrchestratorSettings, runner: Runner) -> tuple[Docket, Workshop]:
+    """Where jobs are queued and who runs them: in Redis, or in this process's own memory."""
+    url = settings.redis_url or f"memory://{new_id('jobs')}"
+    docket = Docket("counterpoint", url)
+    return docket, Workshop(runner, JobStore(docket, settings.job_ttl_seconds, durable=settings.redis_url is not None))

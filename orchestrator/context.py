@@ -247,6 +247,8 @@ class Context:
         """Make a candidate the incumbent if there is none, or in any case with `replace`."""
         if replace or self.incumbent is None:
             self.incumbent = Outcome(candidate, "budget", confidence)
+            if not self.path:
+                self.solve.answer_now.offer()
 
     async def add_to(self, poll: Poll, candidate: Candidate) -> None:
         """Add a candidate to a poll under the group of its answer."""

@@ -15,12 +15,13 @@ from orchestrator.budget import Ledger, LimitReached, Price
 from orchestrator.candidates import view
 from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.context import Context
+from orchestrator.journal import Journal, JournaledActor, JournaledCritic
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.outcomes import Outcome
 from orchestrator.ports import CallFailed, Equivalence
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.solve import Emit, Solve
+from orchestrator.solve import AnswerNow, Emit, Solve
 from orchestrator.strategies.base import Strategy
 from services.contracts.errors import FieldError, Limit
 from services.contracts.events import SolveEvent, SolveFailed, SolveFinished, SolveStarted
@@ -42,6 +43,25 @@ SHORTEST_SECONDS = 0.001
 """What a deadline that has passed leaves."""
 SETTLE_SHARE, SETTLE_SECONDS = 0.1, 0.3
 """Kept back from the deadline, so that cancelled calls can settle before it: a share of it, and at most this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a solve is run, where it is not the usual way.
+
+    `plain` drafts are the actor's bare answers, without the prompt that asks for steps. `id` names the solve. `started` is
+    when it first began, on the event loop's clock, in seconds: its deadline counts from there. `answer_now` ends it early.
+    Calls that stand in `journal` are not made again.
+    """
+
+    plain: bool = False
+    id: str | None = None
+    started: float | None = None
+    answer_now: AnswerNow | None = None
+    journal: Journal | None = None
+
+
+USUAL = Run()
 
 
 @dataclass(slots=True)
@@ -73,16 +93,12 @@ class Runner:
             except CounterpointError:
                 return  # the solve finds out and says so
 
-    async def run(self, request: SolveRequest, call: CallContext, emit: Emit, *, plain: bool = False) -> SolveResult:
-        """Solve. Every event goes through `emit`, the last one excepted. Raises the errors of the public interface.
-
-        `plain` drafts are the actor's bare answers, without the prompt that asks for steps.
-        """
-        started = anyio.current_time()
+    async def run(self, request: SolveRequest, call: CallContext, emit: Emit, how: Run = USUAL) -> SolveResult:
+        """Solve. Every event goes through `emit`, the last one excepted. Raises the errors of the public interface."""
+        started = anyio.current_time() if how.started is None else how.started
         strategy = request.strategy or strategies.parse(self.settings.default_strategy)
         limits = self._limits(request.budget, call)
-        solve = self._solve(request, call, limits, started, emit)
-        solve.plain = plain
+        solve = self._solve(request, call, limits, started, emit, how)
         ctx = Context(solve)
         self.running += 1
         self.metrics.in_flight.inc()
@@ -109,7 +125,8 @@ class Runner:
         seconds = limits.max_seconds or self.settings.default_max_seconds
         deadline = started + seconds - min(SETTLE_SECONDS, seconds * SETTLE_SHARE)
         stopped: Exception | None = None
-        with anyio.CancelScope(deadline=deadline) as scope:
+        answer_now = ctx.solve.answer_now
+        with anyio.CancelScope(deadline=deadline) as scope, answer_now.scope:
             try:
                 return await strategy.run(ctx)
             except (LimitReached, CallFailed) as error:
@@ -119,7 +136,7 @@ class Runner:
             raise self._failure(stopped, seconds)
         if isinstance(stopped, CallFailed):
             ctx.solve.note("actor_failed", stopped.cause.detail)
-        reason = "deadline" if scope.cancelled_caught else "budget"
+        reason = "deadline" if scope.cancelled_caught else "answer_now" if answer_now.scope.cancelled_caught else "budget"
         candidate = ctx.solve.candidates.get(best.candidate.id, best.candidate)
         confidence = best.confidence if best.confidence is not None else candidate.p_correct
         return Outcome(candidate, reason, confidence)
@@ -137,11 +154,13 @@ class Runner:
             return ActorFailed(f"the actor answered every try with an error: {cause.detail}")
         return DeadlineExceeded(f"no answer existed after {seconds} s", limit=Limit(name="max_seconds", value=seconds))
 
-    def _solve(self, request: SolveRequest, call: CallContext, limits: Budget, started: float, emit: Emit) -> Solve:
-        given, settings = request.sampling, self.settings
+    def _solve(
+        self, request: SolveRequest, call: CallContext, limits: Budget, started: float, emit: Emit, how: Run
+    ) -> Solve:
+        given, settings, journal = request.sampling, self.settings, how.journal
         seed = secrets.randbelow(MAX_SEED) if given.seed is None else given.seed
         solve = Solve(
-            id=new_id("solve"),
+            id=how.id or new_id("solve"),
             turns=request.turns,
             sampling=Sampling(
                 temperature=settings.default_temperature if given.temperature is None else given.temperature,
@@ -151,8 +170,10 @@ class Runner:
             ),
             seed=seed,
             ledger=Ledger(limits, self._prices()),
-            actor=self.actor,
-            critic=self.critic,
+            actor=self.actor if journal is None else JournaledActor(self.actor, journal),
+            critic=self.critic if journal is None else JournaledCritic(self.critic, journal),
+            plain=how.plain,
+            answer_now=how.answer_now or AnswerNow(),
             equivalence=self.equivalence,
             send=emit,
             critique_tokens=settings.critique_tokens,
@@ -234,7 +255,7 @@ class _Stamped:
         await self.emit(event.model_copy(update=stamp))
 
 
-async def stream(runner: Runner, request: SolveRequest, call: CallContext, emit: Emit) -> None:
+async def stream(runner: Runner, request: SolveRequest, call: CallContext, emit: Emit, how: Run = USUAL) -> None:
     """Solve as a stream: every event, then `solve.finished` or `solve.failed`. An error before the first event is raised."""
     last: SolveEvent | None = None
 
@@ -245,7 +266,7 @@ async def stream(runner: Runner, request: SolveRequest, call: CallContext, emit:
 
     await runner.admit(request)
     try:
-        result = await runner.run(request, call, told)
+        result = await runner.run(request, call, told, how)
     except Exception as error:
         if last is None:
             raise

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+import anyio
+
 from orchestrator.budget import Lease, Ledger
 from orchestrator.candidates import Candidate
 from orchestrator.ports import Actor, CallFailed, CallId, Calling, Critic, Equivalence
@@ -21,6 +23,29 @@ Emit = Callable[[SolveEvent], Awaitable[None]]
 
 
 @dataclass(slots=True)
+class AnswerNow:
+    """Ends a solve with its incumbent: when that is asked for, or as soon afterwards as there is one."""
+
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    asked: bool = False
+    offered: bool = False
+
+    def ask(self) -> None:
+        """Somebody wants an answer."""
+        self.asked = True
+        self._end()
+
+    def offer(self) -> None:
+        """There is an incumbent."""
+        self.offered = True
+        self._end()
+
+    def _end(self) -> None:
+        if self.asked and self.offered:
+            self.scope.cancel()
+
+
+@dataclass(slots=True)
 class Solve:
     """The state of one solve."""
 
@@ -35,6 +60,7 @@ class Solve:
     send: Emit
     plain: bool = False
     """Whether drafts are the actor's bare answers to the conversation."""
+    answer_now: AnswerNow = field(default_factory=AnswerNow)
     critique_tokens: int = 512
     call_tries: int = 3
     request_id: str = ""

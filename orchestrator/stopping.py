@@ -27,9 +27,6 @@ AGREED_AT = 0.95
 HEARD_FROM = 0.5
 """p_correct from which the critic finds a candidate likelier right than wrong."""
 
-TRUST = 0.98
-"""No single judgement counts as surer than this, either way: critics err, and more surely than they say."""
-
 PIECES = 512
 """Of the numerical integral; its error is below 1e-5 for any number of votes that a strategy may draw."""
 
@@ -86,20 +83,6 @@ def ahead(first: float, second: float) -> float:
     peak = first * math.log(mode or 1.0) + second * math.log(1 - mode or 1.0)
     density = [math.exp(first * math.log(p) + second * math.log(1 - p) - peak) for p in points]
     return sum(density[PIECES // 2 :]) / sum(density)
-
-
-def likelihood(poll: Poll, prior: float) -> float:
-    """Probability that the leading answer is right, if judgements are independent and at most one answer is right.
-
-    Each answer weighs the odds p/(1 - p) of its candidates multiplied, against all other answers, and that none is right.
-    """
-    odds = [math.prod(_odds(weight(member, prior)) for member in group.members) for group in poll.answered]
-    return max(odds, default=0.0) / (1.0 + sum(odds)) if poll.groups else 0.0
-
-
-def _odds(p: float) -> float:
-    trusted = min(TRUST, max(1.0 - TRUST, p))
-    return trusted / (1.0 - trusted)
 
 
 def _lead(groups: Sequence[Group], select: Select, prior: float) -> tuple[float, float]:

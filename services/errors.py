@@ -116,6 +116,24 @@ class MethodNotAllowed(CounterpointError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
+class IdempotencyConflict(CounterpointError):
+    """The key was used for another request."""
+
+    status, code, title = 409, "idempotency_conflict", "Idempotency conflict"
+
+
+class JobFinished(CounterpointError):
+    """What was asked of a job came after its end."""
+
+    status, code, title = 409, "job_finished", "Job finished"
+
+
+class Cancelled(CounterpointError):
+    """Somebody who may cancelled it."""
+
+    status, code, title = 409, "cancelled", "Cancelled"
+
+
 class RequestTooLarge(CounterpointError):
     """The request body is larger than the service reads."""
 

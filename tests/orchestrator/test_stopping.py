@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from polls import PRIOR, Sample, polled
 
 from orchestrator.selection import Poll, Select, choose
-from orchestrator.stopping import AGREED_AT, StopRule, ahead, decided, likelihood
+from orchestrator.stopping import AGREED_AT, StopRule, ahead, decided
 
 SELECTS: list[Select] = ["critic", "majority", "weighted"]
 RULES: list[StopRule] = ["certain", "beta", "window"]
@@ -84,22 +84,6 @@ def test_a_window_agrees_or_does_not():
     assert decided(polled(split), "weighted", PRIOR, 10, rule="window", window=4)
     assert not decided(polled([("1", 0.9), *[("1", 0.1)] * 3]), "weighted", PRIOR, 10, rule="window", window=4)
     assert decided(polled([("1", 0.1)] * 4), "majority", PRIOR, 10, rule="window", window=4)
-
-
-@given(samples)
-def test_likelihoods_are_probabilities(given: list[Sample]):
-    """However judgements contradict each other."""
-    assert 0 <= likelihood(polled(given), PRIOR) <= 1
-
-
-def test_judgements_add_up_and_contradict_each_other():
-    """A second trusted vote makes an answer likelier, a rejected other one changes little, a trusted other one much."""
-    one = likelihood(polled([("1", 0.9)]), PRIOR)
-    assert one == pytest.approx(0.9)
-    assert likelihood(polled([("1", 0.9), ("1", 0.9)]), PRIOR) > 0.98
-    assert likelihood(polled([("1", 0.9), ("2", 0.05)]), PRIOR) == pytest.approx(one, abs=0.01)
-    assert likelihood(polled([("1", 0.9), ("2", 0.9)]), PRIOR) < 0.5
-    assert likelihood(Poll(), PRIOR) == 0
 
 
 @dataclass(frozen=True)

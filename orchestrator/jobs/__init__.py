@@ -1,0 +1,1 @@
+"""Jobs: solves that outlive the connection that asked for them, and the worker that runs them."""

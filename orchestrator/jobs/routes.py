@@ -1,0 +1,122 @@
+"""`/jobs`: submit, look, follow, cancel, answer now."""
+
+import secrets
+from typing import Annotated
+
+from docket import Docket
+from fastapi import APIRouter, Depends, Header
+from redis.exceptions import RedisError
+
+from orchestrator.jobs.store import Job, JobStore, Wish
+from orchestrator.jobs.worker import TASK
+from orchestrator.request import SolveRequest
+from orchestrator.runner import Runner
+from services.contracts.base import Reply
+from services.contracts.errors import FieldError
+from services.contracts.sampling import MAX_SEED
+from services.errors import (
+    IdempotencyConflict,
+    InvalidRequest,
+    JobFinished,
+    NotFound,
+    NotReady,
+    Overloaded,
+    RequestTooLarge,
+)
+from services.identity import CallContext, call_context
+from services.openapi import Responses, errors
+from services.sse import MEDIA_TYPE
+from services.streaming import Emit, EventStreamResponse
+
+Call = Annotated[CallContext, Depends(call_context)]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
+LastEventID = Annotated[str | None, Header(alias="Last-Event-ID")]
+
+MAX_EVENT_DIGITS = 9
+
+SUBMITTED: Responses = errors(RequestTooLarge, InvalidRequest, IdempotencyConflict, Overloaded, NotReady)
+FOUND: Responses = errors(NotFound, NotReady)
+FOLLOWED: Responses = {
+    200: {"description": "The job's events, from the first or after `Last-Event-ID`.", "content": {MEDIA_TYPE: {}}},
+    **errors(NotFound, InvalidRequest, NotReady),
+}
+ENDED: Responses = errors(NotFound, JobFinished, NotReady)
+
+
+class Submitted(Reply):
+    """What a submission answers: where the job is, and whether it outlives the process that took it."""
+
+    id: str
+    status: str
+    events_url: str
+    durable: bool
+
+
+def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
+    """The routes of jobs."""
+    routes = APIRouter(prefix="/jobs", tags=["jobs"])
+
+    @routes.post("", status_code=202, responses=SUBMITTED)
+    async def submit(request: SolveRequest, key: Key = None) -> Submitted:
+        """Submit a solve as a job; the same `Idempotency-Key` and body is the same job."""
+        await runner.admit(request)
+        body = request.model_dump_json()
+        seeded = request if request.sampling.seed is not None else _seeded(request)
+        job = await store.submit(seeded, body, key)
+        if job.status == "queued":
+            try:
+                await docket.add(TASK, key=job.id)(job.id)
+            except (RedisError, OSError) as error:
+                raise NotReady(f"jobs are queued in Redis, which cannot be reached: {error}", retry_after=1) from error
+        return Submitted(id=job.id, status=job.status, events_url=job.events_url, durable=job.durable)
+
+    @routes.get("/{job}", responses=FOUND)
+    async def look(job: str) -> Job:
+        """Where a job stands, and its result or its error."""
+        return await store.get(job)
+
+    @routes.get("/{job}/events", response_model=None, responses=FOLLOWED)
+    async def follow(job: str, last_event_id: LastEventID = None) -> EventStreamResponse:
+        """A job's events, those that were and those that come; `Last-Event-ID` goes on after an event."""
+        after = _number(last_event_id)
+        await store.get(job)
+
+        async def produce(emit: Emit) -> None:
+            async for event in store.follow(job, after):
+                await emit(event)
+
+        return EventStreamResponse(produce)
+
+    @routes.delete("/{job}", status_code=202, responses=ENDED)
+    async def cancel(job: str) -> Submitted:
+        """Cancel a job, down to the engines."""
+        return await _wished(store, job, "cancel")
+
+    @routes.post("/{job}/answer-now", status_code=202, responses=ENDED)
+    async def answer_now(job: str) -> Submitted:
+        """End a job with the best candidate so far, or with the first one if there is none yet."""
+        return await _wished(store, job, "answer_now")
+
+    return routes
+
+
+async def _wished(store: JobStore, job: str, wish: Wish) -> Submitted:
+    if not await store.wish(job, wish):
+        raise JobFinished("the job has ended; see its result")
+    found = await store.get(job)
+    return Submitted(id=found.id, status=found.status, events_url=found.events_url, durable=found.durable)
+
+
+def _seeded(request: SolveRequest) -> SolveRequest:
+    """A job that is taken over draws what it drew before."""
+    sampling = request.sampling.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
+    return request.model_copy(update={"sampling": sampling})
+
+
+def _number(last_event_id: str | None) -> int:
+    if last_event_id is None or last_event_id == "":
+        return 0
+    if not (last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) <= MAX_EVENT_DIGITS):
+        message = "Last-Event-ID is the number of an event"
+        raise InvalidRequest(message, errors=[FieldError(loc=("header", "Last-Event-ID"), msg=message, type="event_id")])
+    return int(last_event_id)
