@@ -68,8 +68,9 @@ class Journal(Protocol):
 class JournaledCalling(Generic[EventT]):
     """A call that is looked up before it is made, and recorded when it ends; see `ports.Calling`."""
 
-    def __init__(self, inner: Calling[EventT], role: Role, journal: Journal, key: str) -> None:
+    def __init__(self, inner: Calling[EventT], role: Role, journal: Journal, key: str, deadline: float | None) -> None:
         self._inner = inner
+        self._deadline = deadline
         self._role: Role = role
         self._journal = journal
         self._key = key
@@ -91,6 +92,8 @@ class JournaledCalling(Generic[EventT]):
     async def __aenter__(self) -> Self:
         self._found = await self._journal.find(self._key)
         if self._found is None:
+            if self._deadline is not None and anyio.current_time() > self._deadline:
+                await anyio.sleep_forever()  # what was recorded is given back after the deadline; nothing new begins
             await self._inner.__aenter__()
         return self
 
@@ -147,11 +150,11 @@ class JournaledActor:
 
     def draft(self, body: Draft, call: CallId) -> Drafting:
         """Write solutions."""
-        return JournaledCalling(self._inner.draft(body, call), "actor", self._journal, key_of("draft", body))
+        return JournaledCalling(self._inner.draft(body, call), "actor", self._journal, key_of("draft", body), call.deadline)
 
     def refine(self, body: Refine, call: CallId) -> Drafting:
         """Write new solutions given a critique."""
-        return JournaledCalling(self._inner.refine(body, call), "actor", self._journal, key_of("refine", body))
+        return JournaledCalling(self._inner.refine(body, call), "actor", self._journal, key_of("refine", body), call.deadline)
 
 
 class JournaledCritic:
@@ -168,7 +171,7 @@ class JournaledCritic:
 
     def critique(self, body: Judge, call: CallId) -> Judging:
         """Judge a solution."""
-        return JournaledCalling(self._inner.critique(body, call), "critic", self._journal, key_of("critique", body))
+        return JournaledCalling(self._inner.critique(body, call), "critic", self._journal, key_of("critique", body), call.deadline)
 
 
 def key_of(verb: str, body: BaseModel) -> str:

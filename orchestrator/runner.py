@@ -43,6 +43,8 @@ SHORTEST_SECONDS = 0.001
 """What a deadline that has passed leaves."""
 SETTLE_SHARE, SETTLE_SECONDS = 0.1, 0.3
 """Kept back from the deadline, so that cancelled calls can settle before it: a share of it, and at most this long."""
+LOOK_BACK_SECONDS = 1.0
+"""A solve that goes on after its deadline has this long to read what its journal holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Runner:
         try:
             await solve.emit(SolveStarted(strategy=strategy.resolved(), limits=limits))
             self.metrics.first_event_seconds.observe(anyio.current_time() - started)
-            outcome = await self._outcome(strategy, ctx, limits, started)
+            outcome = await self._outcome(strategy, ctx, limits, self._until(limits, started, how))
             solve.release_reserved()
             await ctx.cancel_unfinished()
             result = self._result(request, strategy, solve, outcome, anyio.current_time() - started)
@@ -121,9 +123,13 @@ class Runner:
         await solve.flush()
         return result
 
-    async def _outcome(self, strategy: Strategy, ctx: Context, limits: Budget, started: float) -> Outcome:
+    def _until(self, limits: Budget, started: float, how: Run) -> float:
+        """When the strategy is stopped, on the event loop's clock."""
         seconds = limits.max_seconds or self.settings.default_max_seconds
         deadline = started + seconds - min(SETTLE_SECONDS, seconds * SETTLE_SHARE)
+        return deadline if how.journal is None else max(deadline, anyio.current_time() + LOOK_BACK_SECONDS)
+
+    async def _outcome(self, strategy: Strategy, ctx: Context, limits: Budget, deadline: float) -> Outcome:
         stopped: Exception | None = None
         answer_now = ctx.solve.answer_now
         with anyio.CancelScope(deadline=deadline) as scope, answer_now.scope:
@@ -133,7 +139,7 @@ class Runner:
                 stopped = error
         best = ctx.incumbent
         if best is None:
-            raise self._failure(stopped, seconds)
+            raise self._failure(stopped, limits.max_seconds or self.settings.default_max_seconds)
         if isinstance(stopped, CallFailed):
             ctx.solve.note("actor_failed", stopped.cause.detail)
         reason = "deadline" if scope.cancelled_caught else "answer_now" if answer_now.scope.cancelled_caught else "budget"

@@ -93,14 +93,18 @@ class OwnedJSONResponse(_Hangup):
 class EventStreamResponse(_Hangup):
     """Server-sent events that `produce` emits; the event's name is its model's `type`, its id the model's `seq`, if any.
 
-    An error before the first event is a plain HTTP error; after it, an `error` event with the problem object.
+    An error before the first event is a plain HTTP error; after it, an `error` event with the problem object. `at_once`
+    answers before the first event, for events that may be long in coming.
     """
 
-    def __init__(self, produce: Produce, *, ping_seconds: float = PING_SECONDS, wire: Wire | None = None) -> None:
+    def __init__(
+        self, produce: Produce, *, ping_seconds: float = PING_SECONDS, wire: Wire | None = None, at_once: bool = False
+    ) -> None:
         super().__init__()
         self.produce = produce
         self.wire = wire or EVENTS
         self.ping_seconds = ping_seconds
+        self.at_once = at_once
         self.headers["content-type"] = sse.MEDIA_TYPE
         del self.headers["content-length"]
 
@@ -109,12 +113,12 @@ class EventStreamResponse(_Hangup):
         writer, reader = anyio.create_memory_object_stream[BaseModel | CounterpointError](BUFFER_EVENTS)
         group.start_soon(self._produce, writer)
         async with reader:
-            first = await reader.receive()
+            first = None if self.at_once else await reader.receive()
             if isinstance(first, CounterpointError):
                 await self.wire.refuse(first)(scope, receive, send)
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._send(send, self.wire.encode(first))
+            await self._send(send, sse.PING if first is None else self.wire.encode(first))
             await self._drain(reader, send)
             await send({"type": "http.response.body", "body": self.wire.end, "more_body": False})
 

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, Header
 from redis.exceptions import RedisError
 
 from orchestrator.jobs.store import Job, JobStore, Wish
-from orchestrator.jobs.worker import TASK
+from orchestrator.jobs.worker import TASK, failure
 from orchestrator.request import SolveRequest
 from orchestrator.runner import Runner
 from services.contracts.base import Reply
 from services.contracts.errors import FieldError
 from services.contracts.sampling import MAX_SEED
 from services.errors import (
+    Cancelled,
     IdempotencyConflict,
     InvalidRequest,
     JobFinished,
@@ -85,7 +86,7 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
             async for event in store.follow(job, after):
                 await emit(event)
 
-        return EventStreamResponse(produce)
+        return EventStreamResponse(produce, at_once=True)
 
     @routes.delete("/{job}", status_code=202, responses=ENDED)
     async def cancel(job: str) -> Submitted:
@@ -101,7 +102,8 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
 
 
 async def _wished(store: JobStore, job: str, wish: Wish) -> Submitted:
-    if not await store.wish(job, wish):
+    forgotten = wish == "cancel" and await store.forget(job, failure(job, 0, Cancelled("the job was cancelled")))
+    if not forgotten and not await store.wish(job, wish):
         raise JobFinished("the job has ended; see its result")
     found = await store.get(job)
     return Submitted(id=found.id, status=found.status, events_url=found.events_url, durable=found.durable)

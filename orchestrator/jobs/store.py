@@ -23,10 +23,13 @@ from services.errors import IdempotencyConflict, NotFound, NotReady
 from services.identity import new_id
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+LIVE: frozenset[Status] = frozenset({"queued", "running"})
 Wish = Literal["cancel", "answer_now"]
 
 FOLLOW_MS = 2_000
 """How long a follower waits for an event before it looks whether the job is still there."""
+LEASE_MS = 3_000
+"""How long a worker that gave no sign of life keeps its job."""
 PATIENCE_SECONDS = 30.0
 """How long a worker waits for a store that went away."""
 
@@ -36,6 +39,10 @@ _RESULT = TypeAdapter(SolveResult)
 
 class Fenced(Exception):
     """Another worker has taken the job over; whatever this one still does is void."""
+
+
+class Held(Exception):
+    """Another worker is at the job, or was a moment ago."""
 
 
 class Job(Reply):
@@ -85,8 +92,7 @@ class JobStore:
                         raise IdempotencyConflict("this Idempotency-Key was used for another body")
                     if await redis.exists(_keys(job)[0]):
                         return await self.get(job)
-            fields = {"status": "queued", "request": request.model_dump_json(), "created": str(time.time()), "epoch": "0"}
-            await redis.hset(_keys(job)[0], mapping=fields)
+            await redis.eval(scripts.CREATE, 1, _keys(job)[0], request.model_dump_json(), str(time.time()))
         return await self.get(job)
 
     async def get(self, job: str) -> Job:
@@ -96,8 +102,8 @@ class JobStore:
             if not found:
                 raise _unknown(job)
             status = cast("Status", found["status"])
-            last = [] if status in {"queued", "running"} else await self._events(redis, job)
-        end = last[-1] if last else None
+            last = [] if status in LIVE else (await redis.xrange(_keys(job)[1]))[-1:]
+        end = _event(_fields(last[0][1])) if last else None
         return Job(
             id=job,
             status=status,
@@ -109,6 +115,13 @@ class JobStore:
             result=_RESULT.validate_python(_bare(end)) if isinstance(end, SolveFinished) else None,
             error=_problem(end) if isinstance(end, SolveFailed) else None,
         )
+
+    async def forget(self, job: str, event: SolveFailed) -> bool:
+        """Cancel a job that nobody has begun; False if somebody has. Raises `NotReady`."""
+        keys, now = _keys(job), str(time.time())
+        async with self._client() as redis:
+            data = event.model_dump_json()
+            return bool(await redis.eval(scripts.FORGET, len(keys), *keys, event.type, data, now, str(self.ttl)))
 
     async def wish(self, job: str, wish: Wish) -> bool:
         """Ask for a job's end; False if it has ended. Raises `NotFound`, `NotReady`."""
@@ -122,36 +135,35 @@ class JobStore:
         """Every wish for a job, as it comes."""
         last = "0-0"
         while True:
-            for name, fields in await self._read(_keys(job)[2], last):
+            for name, fields in await self._read(_keys(job)[2], last, wait=True):
                 last = name
                 yield cast("Wish", fields["wish"])
 
     async def follow(self, job: str, after: int) -> AsyncIterator[SolveEvent]:
         """Every event of a job after number `after`, as it comes, until the last. Raises `NotFound`, `NotReady`."""
         last = f"{after}-0"
-        while True:
-            read = await self._read(_keys(job)[1], last)
-            for name, fields in read:
+        live = True
+        while live:
+            live = await self._status(job) in LIVE
+            for name, fields in await self._read(_keys(job)[1], last, wait=live):
                 last = name
-                event = _event(fields)
-                yield event
-                if isinstance(event, (SolveFinished, SolveFailed)):
-                    return
-            if not read and (await self.get(job)).status not in {"queued", "running"}:
-                return
+                yield _event(fields)
 
     async def take(self, job: str) -> Taken | None:
-        """Begin or go on with a job; None if it has ended or is gone."""
+        """Begin or go on with a job; None if it has ended or is gone. Raises `Held`, `NotReady`."""
 
         async def taken(redis: Any) -> Taken | None:  # noqa: ANN401 - both kinds of client
-            epoch = await redis.eval(scripts.TAKE, 1, _keys(job)[0], str(time.time()))
+            keys = _keys(job)
+            epoch = int(await redis.eval(scripts.TAKE, len(keys), *keys, str(time.time()), str(LEASE_MS)))
+            if epoch < 0:
+                raise Held(job)
             if not epoch:
                 return None
             found = _fields(await redis.hgetall(_keys(job)[0]))
             records = _fields(await redis.hgetall(_keys(job)[3]))
             return Taken(
                 job,
-                int(epoch),
+                epoch,
                 SolveRequest.model_validate_json(found["request"]),
                 float(found["started"]),
                 await self._events(redis, job),
@@ -159,6 +171,14 @@ class JobStore:
             )
 
         return await self._patiently(taken)
+
+    async def hold(self, taken: Taken) -> None:
+        """Keep others from taking the job, for `LEASE_MS`. Raises `Fenced`, `NotReady`."""
+        await self._fenced(scripts.HOLD, taken, LEASE_MS)
+
+    async def drop(self, taken: Taken) -> None:
+        """Let another worker have the job at once. Raises `Fenced`, `NotReady`."""
+        await self._fenced(scripts.DROP, taken)
 
     async def append(self, taken: Taken, event: SolveEvent) -> None:
         """Add an event under its number. Raises `Fenced`."""
@@ -191,9 +211,16 @@ class JobStore:
                     return await work(redis)
         raise AssertionError("retrying ended without a result")
 
-    async def _read(self, stream: str, after: str) -> list[tuple[str, dict[str, str]]]:
+    async def _status(self, job: str) -> Status:
         async with self._client() as redis:
-            read = await redis.xread({stream: after}, block=FOLLOW_MS)
+            status = await redis.hget(_keys(job)[0], "status")
+        if status is None:
+            raise _unknown(job)
+        return cast("Status", _text(status))
+
+    async def _read(self, stream: str, after: str, *, wait: bool) -> list[tuple[str, dict[str, str]]]:
+        async with self._client() as redis:
+            read = await redis.xread({stream: after}, block=FOLLOW_MS if wait else None)
         return [(_text(name), _fields(fields)) for _, entries in read or () for name, fields in entries]
 
     @staticmethod
@@ -210,10 +237,10 @@ class JobStore:
             raise NotReady(f"jobs are stored in Redis, which cannot be reached: {error}", retry_after=1) from error
 
 
-def _keys(job: str) -> tuple[str, str, str, str]:
-    """Of a job, its events, its wishes, its journal; in one slot of a cluster."""
+def _keys(job: str) -> tuple[str, str, str, str, str]:
+    """Of a job, its events, its wishes, its journal, its lease; in one slot of a cluster."""
     name = f"counterpoint:{{{job}}}"
-    return name, f"{name}:events", f"{name}:wishes", f"{name}:calls"
+    return name, f"{name}:events", f"{name}:wishes", f"{name}:calls", f"{name}:lease"
 
 
 def _event(fields: dict[str, str]) -> SolveEvent:

@@ -12,16 +12,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import anyio
+import stamina
 import structlog
+from anyio.abc import TaskGroup
 from docket import Docket, Worker
 
-from orchestrator.jobs.store import Fenced, JobStore, Status, Taken
+from orchestrator.jobs.store import LEASE_MS, Fenced, Held, JobStore, Status, Taken
 from orchestrator.journal import Record
 from orchestrator.runner import Run, Runner, stream
 from orchestrator.solve import AnswerNow
 from services.contracts.errors import Problem
 from services.contracts.events import SolveEvent, SolveFailed, SolveFinished, SolveStarted
-from services.errors import Cancelled, CounterpointError
+from services.errors import Cancelled, CounterpointError, NotReady, Overloaded
 from services.identity import CallContext, new_id
 from services.problems import as_error
 
@@ -29,8 +31,11 @@ log = structlog.get_logger("jobs")
 
 TASK = "run_job"
 CONCURRENCY = 64
-REDELIVERY = timedelta(seconds=3)
-"""After how long without a sign of life a worker's jobs are another's."""
+REDELIVERY = timedelta(milliseconds=LEASE_MS)
+"""After how long without a sign of life a worker's jobs are told to another."""
+HOLD_SECONDS = LEASE_MS / 3_000
+LOOK_SECONDS = 0.5
+"""How often a worker looks after a job that another one holds."""
 
 
 @dataclass(slots=True)
@@ -85,26 +90,53 @@ class StoredJournal:
 
 @dataclass(slots=True)
 class Workshop:
-    """Runs the jobs that are submitted to a docket."""
+    """Runs the jobs that are submitted to a docket.
+
+    The docket only says which jobs want looking after, to one worker or more of them; the store says whose each job is.
+    Jobs run in a task group of their own, so that a docket that cancels its tasks cancels them the way everything else is.
+    """
 
     runner: Runner
     store: JobStore
     closing: bool = False
+    _group: TaskGroup | None = None
 
     async def run_job(self, job: str) -> None:
-        """Run a job to its end, or until it is another worker's."""
-        taken = await self.store.take(job)
+        """Look after a job until it has ended, whoever runs it."""
+        assert self._group is not None  # noqa: S101 - the docket's worker runs inside `open`
+        done, scope = anyio.Event(), anyio.CancelScope()
+        self._group.start_soon(self._look_after, job, done, scope)
+        try:
+            await done.wait()
+        finally:
+            scope.cancel()
+
+    async def _look_after(self, job: str, done: anyio.Event, scope: anyio.CancelScope) -> None:
+        with scope:
+            while not await self._ended(job):
+                await anyio.sleep(LOOK_SECONDS)
+            done.set()
+
+    async def _ended(self, job: str) -> bool:
+        """Whether a job has ended; runs it to its end unless it is another worker's."""
+        try:
+            taken = await self.store.take(job)
+        except (Held, NotReady):
+            return False
         if taken is None:
-            return
+            return True
         log.info("job_taken", job=job, epoch=taken.epoch, events=len(taken.events), calls=len(taken.records))
+        lost = False
         try:
             await self._run(taken)
-        except* Fenced:
-            log.warning("job_fenced", job=job, epoch=taken.epoch)
+        except* (Fenced, NotReady) as error:
+            lost = True
+            log.warning("job_lost", job=job, epoch=taken.epoch, error=repr(error.exceptions[0]))
+        return not lost
 
     async def _run(self, taken: Taken) -> None:
         events, answer_now = Log(self.store, taken), AnswerNow()
-        cancelled = False
+        solving, cancelled = anyio.CancelScope(), False
         started = anyio.current_time() - max(0.0, time.time() - taken.started)
         how = Run(id=taken.id, started=started, answer_now=answer_now, journal=StoredJournal(self.store, taken, self))
 
@@ -117,13 +149,38 @@ class Workshop:
                     cancelled = True
                     solving.cancel()
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(listen)
-            with anyio.CancelScope() as solving:
-                await stream(self.runner, taken.request, self._context(taken), events.add, how)
-            if cancelled and not events.ended:
-                await events.add(_failed(taken.id, events.last, Cancelled("the job was cancelled")))
-            group.cancel_scope.cancel()
+        async def hold() -> None:
+            while True:
+                await anyio.sleep(HOLD_SECONDS)
+                await self.store.hold(taken)
+
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(listen)
+                group.start_soon(hold)
+                with solving:
+                    await self._solve(taken, events, how)
+                if cancelled and not events.ended:
+                    await events.add(failure(taken.id, events.last, Cancelled("the job was cancelled")))
+                group.cancel_scope.cancel()
+        finally:
+            if self.closing and not events.ended:
+                with anyio.move_on_after(1, shield=True):
+                    await self.store.drop(taken)
+
+    async def _solve(self, taken: Taken, events: Log, how: Run) -> None:
+        """The solve, once the actor is there: a job waits for it, as long as its deadline allows."""
+        left = (how.started or 0) + (taken.request.budget.max_seconds or self.runner.settings.default_max_seconds)
+        try:
+            async for attempt in stamina.retry_context(
+                (NotReady, Overloaded), attempts=None, timeout=max(0.0, left - anyio.current_time()), wait_max=1.0
+            ):
+                with attempt:
+                    await self.runner.admit(taken.request)
+        except CounterpointError as error:
+            await events.add(failure(taken.id, events.last, error))
+            return
+        await stream(self.runner, taken.request, self._context(taken), events.add, how)
 
     @staticmethod
     def _context(taken: Taken) -> CallContext:
@@ -135,8 +192,9 @@ class Workshop:
         docket.register(self.run_job, names=[TASK])
         async with (
             Worker(docket, concurrency=CONCURRENCY, redelivery_timeout=REDELIVERY) as worker,
-            anyio.create_task_group() as group,
+            anyio.create_task_group() as self._group,
         ):
+            group = self._group
             group.start_soon(worker.run_forever)
             try:
                 yield
@@ -152,6 +210,7 @@ def _content(event: SolveEvent) -> str:
     return event.model_dump_json(exclude={"seq", "spent"})
 
 
-def _failed(job: str, seq: int, error: CounterpointError) -> SolveFailed:
+def failure(job: str, seq: int, error: CounterpointError) -> SolveFailed:
+    """A job's last event, after event number `seq`, for an error."""
     problem: Problem = as_error(error).problem()
     return SolveFailed(solve_id=job, seq=seq, **problem.model_dump(exclude={"type", "errors"}))

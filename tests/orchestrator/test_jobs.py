@@ -1,7 +1,7 @@
 """Jobs in the orchestrator's own memory: submit, look, follow, cancel, answer now."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -25,15 +25,17 @@ async def submit(client: httpx.AsyncClient, key: str | None = None, **fields: An
     return response.json()
 
 
-async def followed(client: httpx.AsyncClient, job: str, after: str | None = None, most: int = 999) -> list[dict[str, Any]]:
-    """A job's events, to the end or `most` of them."""
+async def followed(
+    client: httpx.AsyncClient, job: str, after: str | None = None, most: int = 999, until: str = ""
+) -> list[dict[str, Any]]:
+    """A job's events, to the end, or `most` of them, or the first of a type."""
     headers = {} if after is None else {"Last-Event-ID": after}
     found: list[dict[str, Any]] = []
     async with client.stream("GET", f"/jobs/{job}/events", headers=headers) as response:
         assert response.status_code == 200
         async for event in decode(response.aiter_bytes()):
             found.append({**json.loads(event.data), "event_id": event.id})
-            if len(found) == most:
+            if len(found) == most or found[-1]["type"] == until:
                 break
     return found
 
@@ -47,8 +49,9 @@ async def ended(client: httpx.AsyncClient, job: str) -> dict[str, Any]:
 def timeless(value: Any) -> Any:
     """Without ids, times and what a cache knew."""
     if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if k not in {"id", "solve_id", "seconds", "cached_tokens"}}
-    return [timeless(entry) for entry in value] if isinstance(value, list) else value
+        fields = cast("dict[str, Any]", value)
+        return {k: timeless(v) for k, v in fields.items() if k not in {"id", "solve_id", "seconds", "cached_tokens"}}
+    return [timeless(entry) for entry in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 async def test_a_job_is_the_solve():
@@ -63,7 +66,7 @@ async def test_a_job_is_the_solve():
     assert found["status"] == "succeeded"
     assert timeless(found["result"]) == timeless(solved)
     assert [event["event_id"] for event in events] == [str(k + 1) for k in range(len(events))]
-    assert all(event["solve_id"] == job["id"] and event["seq"] == int(event["id"]) for event in events)
+    assert all(event["solve_id"] == job["id"] and event["seq"] == int(event["event_id"]) for event in events)
     assert (events[0]["type"], events[-1]["type"]) == ("solve.started", "solve.finished")
     assert timeless(events[-1]["candidates"]) == timeless(solved["candidates"])
 
@@ -93,10 +96,12 @@ async def test_the_same_key_is_the_same_job():
     async with stack() as running:
         first = await submit(running.client, key="one", sampling={})
         assert (await submit(running.client, key="one", sampling={}))["id"] == first["id"]
-        assert (await submit(running.client, key="two", sampling={}))["id"] != first["id"]
+        second = await submit(running.client, key="two", sampling={})
+        assert second["id"] != first["id"]
         other = await running.client.post("/jobs", json={**ASK, "problem": "x"}, headers={"Idempotency-Key": "one"})
         assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
-        await ended(running.client, first["id"])
+        for job in (first, second):
+            await ended(running.client, job["id"])
         calls = running.generations
         assert (await submit(running.client, key="one", sampling={}))["status"] == "succeeded"
         assert running.generations == calls
@@ -119,9 +124,7 @@ async def test_answering_now_gives_the_incumbent():
     """Where there is one: the draft, while its refinement or its judgement is still at work."""
     async with stack(critic=FOREVER) as running:
         job = (await submit(running.client))["id"]
-        with anyio.fail_after(10):
-            while not any(event["type"] == "candidate.finished" for event in await followed(running.client, job, most=5)):
-                pass
+        await followed(running.client, job, until="candidate.finished")
         assert (await running.client.post(f"/jobs/{job}/answer-now")).status_code == 202
         found = await ended(running.client, job)
         assert (found["status"], found["result"]["stop_reason"]) == ("succeeded", "answer_now")
@@ -136,6 +139,15 @@ async def test_answering_now_waits_for_the_first_candidate():
         assert (await running.client.post(f"/jobs/{job}/answer-now")).status_code == 202
         found = await ended(running.client, job)
         assert (found["status"], found["result"]["stop_reason"]) == ("succeeded", "answer_now")
+
+
+async def test_the_service_ends_while_a_job_runs():
+    """At once, and the engines are free."""
+    async with stack(FOREVER) as running:
+        job = (await submit(running.client))["id"]
+        await followed(running.client, job, most=2)
+        assert running.actor.in_flight == 1
+    assert running.actor.in_flight == 0
 
 
 async def test_a_job_that_fails_holds_its_problem():
