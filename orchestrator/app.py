@@ -11,7 +11,7 @@ from orchestrator.answers import Answers
 from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.jobs.routes import router as jobs_router
 from orchestrator.jobs.store import JobStore
-from orchestrator.jobs.worker import Workshop
+from orchestrator.jobs.worker import TASK, Workshop
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.openai.routes import router as openai_router
 from orchestrator.openai.wire import refuse
@@ -79,4 +79,7 @@ def jobs_of(settings: OrchestratorSettings, runner: Runner) -> tuple[Docket, Wor
     """Where jobs are queued and who runs them: in Redis, or in this process's own memory."""
     url = settings.redis_url or f"memory://{new_id('jobs')}"
     docket = Docket("counterpoint", url)
-    return docket, Workshop(runner, JobStore(docket, settings.job_ttl_seconds, durable=settings.redis_url is not None))
+    ttl, lease = settings.job_ttl_seconds, settings.job_lease_seconds
+    workshop = Workshop(runner, JobStore(docket, ttl, lease, durable=settings.redis_url is not None))
+    docket.register(workshop.run_job, names=[TASK])
+    return docket, workshop

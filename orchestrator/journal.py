@@ -154,7 +154,9 @@ class JournaledActor:
 
     def refine(self, body: Refine, call: CallId) -> Drafting:
         """Write new solutions given a critique."""
-        return JournaledCalling(self._inner.refine(body, call), "actor", self._journal, key_of("refine", body), call.deadline)
+        return JournaledCalling(
+            self._inner.refine(body, call), "actor", self._journal, key_of("refine", body), call.deadline
+        )
 
 
 class JournaledCritic:
@@ -171,7 +173,9 @@ class JournaledCritic:
 
     def critique(self, body: Judge, call: CallId) -> Judging:
         """Judge a solution."""
-        return JournaledCalling(self._inner.critique(body, call), "critic", self._journal, key_of("critique", body), call.deadline)
+        return JournaledCalling(
+            self._inner.critique(body, call), "critic", self._journal, key_of("critique", body), call.deadline
+        )
 
 
 def key_of(verb: str, body: BaseModel) -> str:

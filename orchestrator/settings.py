@@ -21,6 +21,7 @@ class OrchestratorSettings(ServiceSettings):
     critic_url: str = "http://127.0.0.1:8082"
     redis_url: str | None = None
     job_ttl_seconds: Annotated[float, Field(ge=1)] = 24 * 3_600.0
+    job_lease_seconds: Annotated[float, Field(ge=0.5)] = 3.0
     default_strategy: Literal["auto", "single", "refine", "best_of_n", "step_beam", "iterative_deepening"] = "refine"
     default_max_tokens: Annotated[int, Field(ge=1)] = 64_000
     default_max_calls: Annotated[int, Field(ge=1)] = 256

@@ -102,7 +102,7 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
 
 
 async def _wished(store: JobStore, job: str, wish: Wish) -> Submitted:
-    forgotten = wish == "cancel" and await store.forget(job, failure(job, 0, Cancelled("the job was cancelled")))
+    forgotten = wish == "cancel" and await store.forget(job, failure(job, 1, Cancelled("the job was cancelled")))
     if not forgotten and not await store.wish(job, wish):
         raise JobFinished("the job has ended; see its result")
     found = await store.get(job)

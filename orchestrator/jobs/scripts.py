@@ -11,11 +11,11 @@ local status = redis.call('HGET', KEYS[1], 'status')
 if status ~= 'queued' and status ~= 'running' then return 0 end
 if redis.call('EXISTS', KEYS[5]) == 1 then return -1 end
 if not redis.call('HGET', KEYS[1], 'started') then redis.call('HSET', KEYS[1], 'started', ARGV[1]) end
-redis.call('HSET', KEYS[1], 'status', 'running')
+redis.call('HSET', KEYS[1], 'status', 'running', 'worker', ARGV[3])
 redis.call('SET', KEYS[5], '1', 'PX', ARGV[2])
 return redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 """
-"""Take a job: its new epoch. ARGV: time, lease in ms. 0: it has ended or is gone; -1: another worker is at it."""
+"""Take a job: its new epoch. ARGV: time, lease in ms, worker. 0: it has ended or is gone; -1: another worker has it."""
 
 HOLD = f"{_MINE} redis.call('SET', KEYS[5], '1', 'PX', ARGV[2]) return 1"
 """Keep a job from being taken. ARGV: epoch, lease in ms."""
@@ -23,14 +23,20 @@ HOLD = f"{_MINE} redis.call('SET', KEYS[5], '1', 'PX', ARGV[2]) return 1"
 DROP = f"{_MINE} redis.call('DEL', KEYS[5]) return 1"
 """Let another worker have a job at once. ARGV: epoch."""
 
-APPEND = f"{_MINE} redis.call('XADD', KEYS[2], ARGV[2] .. '-0', 'type', ARGV[3], 'data', ARGV[4]) return 1"
-"""Add an event. ARGV: epoch, number, type, data."""
+_ADD = """
+if tonumber(redis.call('HGET', KEYS[1], 'events')) < tonumber(ARGV[2]) then
+    redis.call('XADD', KEYS[2], ARGV[2] .. '-0', 'type', ARGV[3], 'data', ARGV[4])
+    redis.call('HSET', KEYS[1], 'events', ARGV[2])
+end
+"""
+
+APPEND = f"{_MINE}{_ADD} return 1"
+"""Add an event, once. ARGV: epoch, number, type, data."""
 
 KEEP = f"{_MINE} redis.call('HSET', KEYS[4], ARGV[2], ARGV[3]) return 1"
 """Record a call. ARGV: epoch, key, record."""
 
-END = f"""{_MINE}
-redis.call('XADD', KEYS[2], ARGV[2] .. '-0', 'type', ARGV[3], 'data', ARGV[4])
+END = f"""{_MINE}{_ADD}
 redis.call('HSET', KEYS[1], 'status', ARGV[5], 'ended', ARGV[6])
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[7]) end
 return 1
@@ -39,7 +45,7 @@ return 1
 
 CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'status', 'queued', 'epoch', '0', 'request', ARGV[1], 'created', ARGV[2])
+redis.call('HSET', KEYS[1], 'status', 'queued', 'epoch', '0', 'events', '0', 'request', ARGV[1], 'created', ARGV[2])
 return 1
 """
 """Store a job, once. ARGV: request, time."""

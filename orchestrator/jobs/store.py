@@ -1,5 +1,7 @@
 """Where jobs live: Redis, or this process's memory under the same commands."""
 
+import os
+import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -7,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, cast
 
+import anyio
 import stamina
 from docket import Docket
 from pydantic import TypeAdapter
@@ -28,8 +31,9 @@ Wish = Literal["cancel", "answer_now"]
 
 FOLLOW_MS = 2_000
 """How long a follower waits for an event before it looks whether the job is still there."""
-LEASE_MS = 3_000
-"""How long a worker that gave no sign of life keeps its job."""
+WORKER = f"{socket.gethostname()}:{os.getpid()}"
+"""This process, as a job names it while it runs it."""
+AGAIN_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 """How long a worker waits for a store that went away."""
 
@@ -46,7 +50,10 @@ class Held(Exception):
 
 
 class Job(Reply):
-    """A job as `GET /jobs/{id}` shows it. `durable` tells whether it outlives this process."""
+    """A job as `GET /jobs/{id}` shows it. `durable` tells whether it outlives this process.
+
+    Times are seconds since 1970. `worker` is the host and the process that took it last.
+    """
 
     id: str
     status: Status
@@ -55,13 +62,17 @@ class Job(Reply):
     created: float
     started: float | None = None
     ended: float | None = None
+    worker: str | None = None
     result: SolveResult | None = None
     error: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
-    """A job that a worker runs: under which epoch, what was asked, when it first began, and what is known of it already."""
+    """A job that a worker runs: under which epoch, what was asked, when it first began, and what is known of it already.
+
+    `lost` once another worker has it, or the store could not be reached for too long.
+    """
 
     id: str
     epoch: int
@@ -69,14 +80,19 @@ class Taken:
     started: float
     events: list[SolveEvent]
     records: dict[str, Record]
+    lost: bool = False
 
 
 class JobStore:
-    """Jobs, their events, wishes and journals, for `ttl` seconds after their end."""
+    """Jobs, their events, wishes and journals, for `ttl` seconds after their end.
 
-    def __init__(self, docket: Docket, ttl: float, *, durable: bool) -> None:
+    A worker that gave no sign of life for `lease` seconds loses its job.
+    """
+
+    def __init__(self, docket: Docket, ttl: float, lease: float, *, durable: bool) -> None:
         self.docket = docket
         self.ttl = round(ttl)
+        self.lease = lease
         self.durable = durable
 
     async def submit(self, request: SolveRequest, body: str, key: str | None) -> Job:
@@ -102,8 +118,8 @@ class JobStore:
             if not found:
                 raise _unknown(job)
             status = cast("Status", found["status"])
-            last = [] if status in LIVE else (await redis.xrange(_keys(job)[1]))[-1:]
-        end = _event(_fields(last[0][1])) if last else None
+            events = [] if status in LIVE else await self._events(redis, job)
+        end = events[-1] if events else None
         return Job(
             id=job,
             status=status,
@@ -112,6 +128,7 @@ class JobStore:
             created=float(found["created"]),
             started=_number(found.get("started")),
             ended=_number(found.get("ended")),
+            worker=found.get("worker"),
             result=_RESULT.validate_python(_bare(end)) if isinstance(end, SolveFinished) else None,
             error=_problem(end) if isinstance(end, SolveFailed) else None,
         )
@@ -132,10 +149,15 @@ class JobStore:
         return bool(done)
 
     async def wishes(self, job: str) -> AsyncIterator[Wish]:
-        """Every wish for a job, as it comes."""
+        """Every wish for a job, as it comes, for as long as it takes."""
         last = "0-0"
         while True:
-            for name, fields in await self._read(_keys(job)[2], last, wait=True):
+            try:
+                read = await self._read(_keys(job)[2], last, wait=True)
+            except NotReady:
+                await anyio.sleep(AGAIN_SECONDS)
+                continue
+            for name, fields in read:
                 last = name
                 yield cast("Wish", fields["wish"])
 
@@ -154,7 +176,7 @@ class JobStore:
 
         async def taken(redis: Any) -> Taken | None:  # noqa: ANN401 - both kinds of client
             keys = _keys(job)
-            epoch = int(await redis.eval(scripts.TAKE, len(keys), *keys, str(time.time()), str(LEASE_MS)))
+            epoch = int(await redis.eval(scripts.TAKE, len(keys), *keys, str(time.time()), str(self._lease_ms), WORKER))
             if epoch < 0:
                 raise Held(job)
             if not epoch:
@@ -173,8 +195,8 @@ class JobStore:
         return await self._patiently(taken)
 
     async def hold(self, taken: Taken) -> None:
-        """Keep others from taking the job, for `LEASE_MS`. Raises `Fenced`, `NotReady`."""
-        await self._fenced(scripts.HOLD, taken, LEASE_MS)
+        """Keep others from taking the job, for a lease. Raises `Fenced`, `NotReady`."""
+        await self._fenced(scripts.HOLD, taken, self._lease_ms)
 
     async def drop(self, taken: Taken) -> None:
         """Let another worker have the job at once. Raises `Fenced`, `NotReady`."""
@@ -200,7 +222,13 @@ class JobStore:
         async def run(redis: Any) -> object:  # noqa: ANN401 - both kinds of client
             return await redis.eval(script, len(keys), *keys, str(taken.epoch), *map(str, arguments))
 
-        if not await self._patiently(run):
+        try:
+            mine = await self._patiently(run)
+        except NotReady:
+            taken.lost = True
+            raise
+        if not mine:
+            taken.lost = True
             raise Fenced(taken.id)
 
     async def _patiently(self, work: Callable[[Any], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what the work returns
@@ -210,6 +238,10 @@ class JobStore:
                 async with self._client() as redis:
                     return await work(redis)
         raise AssertionError("retrying ended without a result")
+
+    @property
+    def _lease_ms(self) -> int:
+        return round(self.lease * 1_000)
 
     async def _status(self, job: str) -> Status:
         async with self._client() as redis:

@@ -15,9 +15,10 @@ import anyio
 import stamina
 import structlog
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from docket import Docket, Worker
 
-from orchestrator.jobs.store import LEASE_MS, Fenced, Held, JobStore, Status, Taken
+from orchestrator.jobs.store import Fenced, Held, JobStore, Status, Taken
 from orchestrator.journal import Record
 from orchestrator.runner import Run, Runner, stream
 from orchestrator.solve import AnswerNow
@@ -31,9 +32,9 @@ log = structlog.get_logger("jobs")
 
 TASK = "run_job"
 CONCURRENCY = 64
-REDELIVERY = timedelta(milliseconds=LEASE_MS)
-"""After how long without a sign of life a worker's jobs are told to another."""
-HOLD_SECONDS = LEASE_MS / 3_000
+RECONNECT = timedelta(seconds=1)
+HOLDS = 3
+"""How often a worker shows that it lives, in a lease."""
 LOOK_SECONDS = 0.5
 """How often a worker looks after a job that another one holds."""
 
@@ -47,19 +48,24 @@ class Log:
     known: Counter[str] = field(default_factory=Counter[str])
     last: int = 0
     ended: bool = False
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     def __post_init__(self) -> None:
         self.known.update(_content(event) for event in self.taken.events)
         self.last = max((event.seq for event in self.taken.events), default=0)
 
     async def add(self, event: SolveEvent) -> None:
-        """Add an event under the next number, unless it is known. Raises `Fenced`."""
+        """Add an event under the next number, unless it is known; wholly or, when cancelled before, not. Raises `Fenced`."""
+        async with self._lock:
+            with anyio.CancelScope(shield=True):
+                await self._add(event)
+
+    async def _add(self, event: SolveEvent) -> None:
         content = _content(event)
         if self.known[content]:
             self.known[content] -= 1
             return
-        self.last += 1
-        numbered = event.model_copy(update={"seq": self.last})
+        numbered = event.model_copy(update={"seq": self.last + 1})
         if isinstance(event, (SolveFinished, SolveFailed)):
             status: Status = "succeeded" if isinstance(event, SolveFinished) else "failed"
             if isinstance(event, SolveFailed) and event.code == Cancelled.code:
@@ -68,11 +74,12 @@ class Log:
             self.ended = True
         else:
             await self.store.append(self.taken, numbered)
+        self.last += 1
 
 
 @dataclass(slots=True)
 class StoredJournal:
-    """A job's journal in the store. Once `closing`, a call that is left was left by this process, and is not recorded."""
+    """A job's journal in the store. A call that is left because the process or the job is given up is not recorded."""
 
     store: JobStore
     taken: Taken
@@ -84,8 +91,17 @@ class StoredJournal:
 
     async def keep(self, key: str, record: Record) -> None:
         """Record a call. Raises `Fenced`."""
-        if not (record.left and self.workshop.closing):
+        if not (record.left and (self.workshop.closing or self.taken.lost)):
             await self.store.keep(self.taken, key, record)
+
+
+@dataclass(slots=True)
+class _Look:
+    """A docket's task and the job that it stands for."""
+
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    over: anyio.Event = field(default_factory=anyio.Event)
+    ended: bool = False
 
 
 @dataclass(slots=True)
@@ -100,22 +116,32 @@ class Workshop:
     store: JobStore
     closing: bool = False
     _group: TaskGroup | None = None
+    _looking: int = 0
 
     async def run_job(self, job: str) -> None:
-        """Look after a job until it has ended, whoever runs it."""
-        assert self._group is not None  # noqa: S101 - the docket's worker runs inside `open`
-        done, scope = anyio.Event(), anyio.CancelScope()
-        self._group.start_soon(self._look_after, job, done, scope)
-        try:
-            await done.wait()
-        finally:
-            scope.cancel()
+        """Look after a job until it has ended, whoever runs it.
 
-    async def _look_after(self, job: str, done: anyio.Event, scope: anyio.CancelScope) -> None:
-        with scope:
-            while not await self._ended(job):
-                await anyio.sleep(LOOK_SECONDS)
-            done.set()
+        Ends as a cancelled task when this process ends first: the docket tells another worker then.
+        """
+        assert self._group is not None  # noqa: S101 - the docket's worker runs inside `open`
+        look = _Look()
+        self._group.start_soon(self._look_after, job, look)
+        self._looking += 1
+        try:
+            await look.over.wait()
+        finally:
+            look.scope.cancel()
+            self._looking -= 1
+        if not look.ended:
+            raise anyio.get_cancelled_exc_class()
+
+    async def _look_after(self, job: str, look: "_Look") -> None:
+        try:
+            with look.scope:
+                while not look.ended:
+                    look.ended = await self._ended(job) or await _false_after(LOOK_SECONDS)
+        finally:
+            look.over.set()
 
     async def _ended(self, job: str) -> bool:
         """Whether a job has ended; runs it to its end unless it is another worker's."""
@@ -151,7 +177,7 @@ class Workshop:
 
         async def hold() -> None:
             while True:
-                await anyio.sleep(HOLD_SECONDS)
+                await anyio.sleep(self.store.lease / HOLDS)
                 await self.store.hold(taken)
 
         try:
@@ -189,18 +215,23 @@ class Workshop:
     @asynccontextmanager
     async def open(self, docket: Docket) -> AsyncGenerator[None]:
         """Work for as long as the context lasts."""
-        docket.register(self.run_job, names=[TASK])
-        async with (
-            Worker(docket, concurrency=CONCURRENCY, redelivery_timeout=REDELIVERY) as worker,
-            anyio.create_task_group() as self._group,
-        ):
-            group = self._group
-            group.start_soon(worker.run_forever)
-            try:
-                yield
-            finally:
-                self.closing = True
-                group.cancel_scope.cancel()
+        lease = timedelta(seconds=self.store.lease)
+        async with Worker(docket, concurrency=CONCURRENCY, redelivery_timeout=lease, reconnection_delay=RECONNECT) as worker:
+            async with anyio.create_task_group() as self._group:
+                group = self._group
+                group.start_soon(worker.run_forever)
+                try:
+                    yield
+                finally:
+                    self.closing = True
+                    group.cancel_scope.cancel()
+            while self._looking:  # the docket's own tasks, which it cancelled and did not wait for
+                await checkpoint()
+
+
+async def _false_after(seconds: float) -> bool:
+    await anyio.sleep(seconds)
+    return False
 
 
 def _content(event: SolveEvent) -> str:
@@ -211,6 +242,6 @@ def _content(event: SolveEvent) -> str:
 
 
 def failure(job: str, seq: int, error: CounterpointError) -> SolveFailed:
-    """A job's last event, after event number `seq`, for an error."""
+    """A job's last event, for an error."""
     problem: Problem = as_error(error).problem()
     return SolveFailed(solve_id=job, seq=seq, **problem.model_dump(exclude={"type", "errors"}))

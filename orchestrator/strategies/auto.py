@@ -34,9 +34,9 @@ class Auto(Strategy):
     name: Literal["auto"] = "auto"
     accept_at: Probability = FITTED["accept_at"]
     agree_at: Probability = FITTED["agree_at"]
-    rounds: Annotated[int, Field(ge=0, le=8)] = 2
+    rounds: Annotated[int, Field(ge=0, le=8)] = 4
     first_wave: Annotated[int, Field(ge=1, le=16)] = 2
-    max_samples: Annotated[int, Field(ge=0, le=MAX_SAMPLES)] = 14
+    max_samples: Annotated[int, Field(ge=0, le=MAX_SAMPLES)] = 6
     first_temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
     mode: Mode = "auto"
 

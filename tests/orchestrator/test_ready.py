@@ -1,29 +1,13 @@
 """`GET /readyz` of the orchestrator: what it needs, and what it can do without."""
 
-import shutil
-import subprocess
-from collections.abc import Generator
+from pathlib import Path
 
 import httpx
 import pytest
+from redis_server import redis_server
 from stack import stack
 
-from counterpoint.supervisor import free_port
-
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def redis() -> Generator[tuple[str, subprocess.Popen[bytes]]]:
-    """A real Redis, and its process."""
-    assert shutil.which("redis-server")
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        assert any(b"Ready to accept" in line for line in iter(process.stdout.readline, b""))
-        yield f"redis://127.0.0.1:{port}/0", process
-        process.terminate()
 
 
 async def _state(client: httpx.AsyncClient) -> tuple[int, dict[str, str]]:
@@ -37,15 +21,14 @@ async def test_everything_is_ok_without_a_redis():
         assert await _state(running.client) == (200, {"actor": "ok", "critic": "ok", "redis": "ok"})
 
 
-async def test_a_redis_that_dies_degrades(redis: tuple[str, subprocess.Popen[bytes]]):
+async def test_a_redis_that_dies_degrades(tmp_path: Path):
     """Solving goes on without it."""
-    url, process = redis
-    async with stack(redis_url=url) as running:
-        assert await _state(running.client) == (200, {"actor": "ok", "critic": "ok", "redis": "ok"})
-        process.terminate()
-        process.wait(10)
-        assert await _state(running.client) == (200, {"actor": "ok", "critic": "ok", "redis": "degraded"})
-        await running.solve(strategy="single")
+    with redis_server(tmp_path) as redis:
+        async with stack(redis_url=redis.url) as running:
+            assert await _state(running.client) == (200, {"actor": "ok", "critic": "ok", "redis": "ok"})
+            redis.kill()
+            assert await _state(running.client) == (200, {"actor": "ok", "critic": "ok", "redis": "degraded"})
+            await running.solve(strategy="single")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""A real Redis for tests, which can be killed and started again on what it wrote."""
+
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from counterpoint.supervisor import free_port
+
+
+class RedisServer:
+    """A redis-server on a port of its own, every write on disk before it is answered."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, on what is in its folder; returns once it answers."""
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.process.stdout
+        assert any(b"Ready to accept" in line for line in iter(self.process.stdout.readline, b""))
+
+    def keys(self, pattern: str) -> bytes:
+        """The names of what it holds."""
+        return subprocess.check_output(["redis-cli", "-p", str(self.port), "keys", pattern]).strip()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def redis_server(folder: Path) -> Generator[RedisServer]:
+    """A Redis that runs for as long as the context lasts."""
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
