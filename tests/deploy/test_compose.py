@@ -53,7 +53,7 @@ def test_profiles_are_the_pair_without_a_gpu_the_gpus_and_monitoring():
         for profile in service.get("profiles", ["always"]):
             by_profile.setdefault(profile, set()).add(name)
     assert by_profile == {
-        "always": {"orchestrator", "redis"},
+        "always": {"orchestrator", "redis", "worker"},
         "embedded": {"actor", "critic"},
         "gpu": {"actor-gpu", "critic-gpu"},
         "monitoring": {"prometheus", "grafana"},
@@ -128,23 +128,31 @@ def test_the_commands_as_written_solve_a_problem_and_export_sound_metrics():
             pytest.skip(f"{tool} is not installed")
     ports = {service: str(free_port() + offset) for offset, service in enumerate(PORTS.values())}
     with ExitStack() as stack:
-        for service in ("redis", "actor", "critic", "orchestrator"):
+        for service in ("redis", "actor", "critic", "orchestrator", "worker"):
             stack.enter_context(_process(service, ports))
         for service in ("redis", "actor", "critic", "orchestrator"):
             _healthy(service, ports)
         body = {"problem": "What is 2 + 3?", "sampling": {"max_tokens": 48, "seed": 1}, "strategy": "refine"}
         url = f"http://127.0.0.1:{ports['orchestrator']}"
-        ask = urllib.request.Request(f"{url}/solve", json.dumps(body).encode(), {"content-type": "application/json"})
-        with urllib.request.urlopen(ask, timeout=240) as answer:
-            result = json.load(answer)
+        result = _post(f"{url}/solve", body)
         assert result["usage"]["total_tokens"] == result["budget"]["spent"]["tokens"] > 0
         assert result["candidates"]
+        job = _post(f"{url}/jobs", body)
+        assert job["durable"] is True
+        with urllib.request.urlopen(f"{url}{job['events_url']}", timeout=240) as events:
+            assert b"event: solve.finished" in events.read()
         for service in OURS:
             with urllib.request.urlopen(f"http://127.0.0.1:{ports[service]}/metrics", timeout=10) as metrics:
                 checked = subprocess.run(
                     ["promtool", "check", "metrics"], input=metrics.read(), capture_output=True, check=False
                 )
             assert checked.returncode == 0, checked.stderr.decode()
+
+
+def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    ask = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(ask, timeout=240) as answer:
+        return json.load(answer)
 
 
 def test_prometheus_reads_its_configuration():
