@@ -10,13 +10,13 @@ import anyio
 import httpx
 import typer
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 import actor_service.app
 import critic_service.app
 import orchestrator.app
-from counterpoint import dialogue, doctor, evaluate, supervisor
+from counterpoint import batch, dialogue, doctor, evaluate, jobs, supervisor
 from counterpoint import up as stack
+from counterpoint.asking import UrlOption, address, request_of
 from counterpoint.ending import stop
 from counterpoint.first import run as run_first
 from counterpoint.shared import SharedEngine
@@ -114,24 +114,36 @@ def up(  # noqa: PLR0913, PLR0917 - the options of a command
 
 
 @app.command()
-def solve(
-    problem: Annotated[str, typer.Argument(help="The problem; - reads it from standard input.")],
-    url: str | None = None,
-    strategy: str = "refine",
+def solve(  # noqa: PLR0913, PLR0917 - the options of a command
+    problem: Annotated[str | None, typer.Argument(help="The problem; - reads it from standard input.")] = None,
+    url: UrlOption = None,
+    strategy: Annotated[str, typer.Option(help="A name, or an object as in POST /solve.")] = "refine",
     max_tokens: int | None = None,
     seed: int | None = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,  # noqa: FBT002
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Solve every problem of a JSONL file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where its responses go; what is there is kept.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Solves at a time.")] = 4,
 ) -> None:
-    """Solve a problem and print the dialogue live."""
-    text = sys.stdin.read() if problem == "-" else problem
-    body = {"problem": text, "strategy": strategy, "budget": {"max_tokens": max_tokens}, "sampling": {"seed": seed}}
-    try:
-        request = SolveRequest.model_validate(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        stop(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+    """Solve a problem and print the dialogue live, or a file of problems."""
+    if (problem is None) == (file is None):
+        stop("give a problem, or a file of them with --file")
+    if (file is None) != (out is None):
+        stop("--file and --out go together")
+    request = request_of("problem" if problem is None else problem, strategy, max_tokens, seed)
     configure("error", "console")  # what is printed is the dialogue, or JSON
-    raise typer.Exit(dialogue.run(_address(url or stack.url_from_environment()), request, as_json=as_json))
+    if file is None or out is None:
+        raise typer.Exit(anyio.run(partial(dialogue.solve, address(url), request, as_json=as_json)))
+    try:
+        items = batch.load(file)
+    except (batch.BadFile, OSError) as error:
+        stop(str(error))
+    work = partial(batch.run, items=items, request=request, out=out, concurrency=concurrency)
+    raise typer.Exit(anyio.run(dialogue.reach, address(url), work))
+
+
+app.add_typer(jobs.app, name="jobs")
+app.command("replay")(jobs.replay)
 
 
 @app.command("run")
@@ -154,7 +166,7 @@ def first(
 @app.command("doctor")
 def examine(url: str | None = None) -> None:
     """Check the configuration and, with --url, the services."""
-    findings = doctor.examine(_address(url) if url else None)
+    findings = doctor.examine(address(url) if url else None)
     for finding in findings:
         typer.echo(f"ok   {finding.what}" if finding.advice is None else f"FAIL {finding.what}: {finding.advice}")
     raise typer.Exit(int(any(finding.advice for finding in findings)))
@@ -167,7 +179,7 @@ app.add_typer(evaluate.app, name="eval")
 def health(url: str) -> None:
     """Exit with 0 if and only if URL answers 200."""
     try:
-        answer = httpx.get(_address(url), timeout=5, trust_env=False)
+        answer = httpx.get(address(url), timeout=5, trust_env=False)
     except httpx.TransportError as error:
         stop(f"{url}: {error}", 1)
     raise typer.Exit(0 if answer.is_success else 1)
@@ -183,14 +195,3 @@ def _load(kind: type[SettingsT], host: str | None, port: int | None) -> Settings
 
 def _serve(application: FastAPI, settings: ServiceSettings) -> None:
     run(application, settings)
-
-
-def _address(url: str) -> str:
-    """The address of a service; what is none ends the command."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        stop(f"{url}: {error}")
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
-        stop(f"{url} is not an address: give one like http://127.0.0.1:8080")
-    return url

@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
+import httpx
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 
@@ -14,6 +16,8 @@ from services.errors import CounterpointError, NotReady
 
 NOTHING_THERE = 3
 FAILED = 1
+
+Work = Callable[[httpx.AsyncClient], Awaitable[int]]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MARKS = {"correct": "[green]correct[/]", "incorrect": "[red]incorrect[/]", "unsure": "[yellow]unsure[/]"}
@@ -26,28 +30,41 @@ def plain(text: object) -> str:
 
 async def solve(url: str, request: SolveRequest, *, as_json: bool) -> int:
     """Solve through the service at `url`; the exit code: 0, 1 on an error, 3 where nothing listens."""
-    console, errors = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False)
-    client = client_for(url)
-    try:
-        async with stream_events(client, "/solve", request.model_copy(update={"stream": True}), {}) as events:
+    return await follow(url, "/solve", request.model_copy(update={"stream": True}), as_json=as_json)
+
+
+async def follow(url: str, path: str, body: BaseModel | None, *, as_json: bool) -> int:
+    """Print the events that `path` answers a POST of `body`, or a GET, with; the exit code as of `solve`."""
+
+    async def work(client: httpx.AsyncClient) -> int:
+        console, errors = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False)
+        async with stream_events(client, path, body, {}) as events:
             async for event in events:
                 data: dict[str, Any] = json.loads(event.data)
                 if event.event == "solve.failed":
                     errors.print(f"[red]{plain(data['code'])}[/]: {plain(data['detail'])}")
                     return FAILED
                 _show(console, event.event, data, as_json=as_json)
+        return 0
+
+    return await reach(url, work)
+
+
+async def reach(url: str, work: Work) -> int:
+    """Work with the service at `url`, and say what stands against it; the exit code as of `solve`."""
+    errors, client = Console(stderr=True, highlight=False), client_for(url)
+    try:
+        return await work(client)
     except NotReady as error:
         if error.detail.startswith(str(client.base_url)):
             errors.print(f"nothing answers at {plain(url)}: start it with [bold]counterpoint up[/]")
             return NOTHING_THERE
         errors.print(f"[red]{error.code}[/]: {plain(error.detail)}")
-        return FAILED
     except CounterpointError as error:
         errors.print(f"[red]{error.code}[/]: {plain(error.detail)}")
-        return FAILED
     finally:
         await client.aclose()
-    return 0
+    return FAILED
 
 
 def _show(console: Console, name: str, data: dict[str, Any], *, as_json: bool) -> None:
@@ -82,12 +99,3 @@ def _line(name: str, data: dict[str, Any]) -> str | None:  # noqa: PLR0911 - a l
             f"critic {usage['critic']['prompt_tokens'] + usage['critic']['completion_tokens']}; {usage['seconds']:.1f} s)"
         )
     return None
-
-
-def run(url: str, request: SolveRequest, *, as_json: bool) -> int:
-    """`solve` from synchronous code."""
-
-    async def work() -> int:
-        return await solve(url, request, as_json=as_json)
-
-    return anyio.run(work)

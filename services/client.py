@@ -42,10 +42,18 @@ def client_for(base_url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=base_url, transport=AiohttpTransport(client=session), timeout=timeout, trust_env=False)
 
 
-async def fetch(client: httpx.AsyncClient, method: str, path: str, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
+async def fetch(
+    client: httpx.AsyncClient,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    body: BaseModel | None = None,
+) -> Any:  # noqa: ANN401 - JSON
     """The JSON of a short request. Raises the error that the service answered with, or `NotReady`."""
+    sent = {**({} if body is None else {"content-type": "application/json"}), **(headers or {})}
+    content = None if body is None else body.model_dump_json()
     try:
-        response = await client.request(method, path, headers=headers, timeout=CONNECT_SECONDS)
+        response = await client.request(method, path, headers=sent, content=content, timeout=CONNECT_SECONDS)
     except httpx.TransportError as error:
         raise NotReady(f"{client.base_url} cannot be reached", retry_after=1) from error
     if response.is_error:
@@ -58,9 +66,9 @@ async def fetch(client: httpx.AsyncClient, method: str, path: str, headers: Mapp
 
 @asynccontextmanager
 async def stream_events(
-    client: httpx.AsyncClient, path: str, body: BaseModel, headers: Mapping[str, str]
+    client: httpx.AsyncClient, path: str, body: BaseModel | None, headers: Mapping[str, str]
 ) -> AsyncGenerator[AsyncIterator[ServerSentEvent]]:
-    """POST `body` and yield the events of the answer; leaving early closes the connection, which the server notices.
+    """POST `body`, or GET, and yield the answer's events; leaving early closes the connection, which the server notices.
 
     Raises the error that the service answered with, `NotReady` where nothing could be sent, `EngineFailed` where the
     stream broke.
@@ -72,10 +80,10 @@ async def stream_events(
         await response.aclose()
 
 
-async def _open(client: httpx.AsyncClient, path: str, body: BaseModel, headers: Mapping[str, str]) -> httpx.Response:
-    content = body.model_dump_json().encode()
+async def _open(client: httpx.AsyncClient, path: str, body: BaseModel | None, headers: Mapping[str, str]) -> httpx.Response:
+    content = None if body is None else body.model_dump_json().encode()
     sent = {"content-type": "application/json", "accept": sse.MEDIA_TYPE, **headers}
-    request = client.build_request("POST", path, content=content, headers=sent)
+    request = client.build_request("GET" if body is None else "POST", path, content=content, headers=sent)
     try:
         return await _send(client, request)
     except CounterpointError as error:
