@@ -15,6 +15,7 @@ from orchestrator.jobs.worker import TASK, Workshop
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.openai.routes import router as openai_router
 from orchestrator.openai.wire import refuse
+from orchestrator.page.routes import router as page_router
 from orchestrator.routes import router
 from orchestrator.runner import Runner
 from orchestrator.settings import OrchestratorSettings
@@ -51,7 +52,7 @@ def create(settings: OrchestratorSettings) -> FastAPI:
         title="Counterpoint",
         settings=settings,
         lifespan=lifespan,
-        routers=[router(runner), openai_router(runner), jobs_router(runner, workshop.store, docket)],
+        routers=[router(runner), openai_router(runner), jobs_router(runner, workshop.store, docket), page_router()],
         checks={
             "actor": Check(actor.check),
             "critic": Check(critic.check, required=False),

@@ -21,8 +21,13 @@ async def serve(app: FastAPI, port: int = 0) -> AsyncGenerator[str]:
     """A real uvicorn in this event loop, on a free loopback port unless one is given; yields its URL."""
     server = uvicorn.Server(config(app, "127.0.0.1", port, 1))
     server.capture_signals = _leave_signals  # pyright: ignore[reportAttributeAccessIssue] - the test runner's are its own
+
+    async def run() -> None:
+        with anyio.CancelScope(shield=True):  # a test that fails ends it as one that passes does
+            await server.serve()
+
     async with anyio.create_task_group() as group:
-        group.start_soon(server.serve)
+        group.start_soon(run)
         await wait_until(lambda: server.started, seconds=30)
         listening = server.servers[0].sockets[0].getsockname()[1]
         try:

@@ -63,6 +63,7 @@ class Job(Reply):
     started: float | None = None
     ended: float | None = None
     worker: str | None = None
+    request: SolveRequest
     result: SolveResult | None = None
     error: Problem | None = None
 
@@ -129,6 +130,7 @@ class JobStore:
             started=_number(found.get("started")),
             ended=_number(found.get("ended")),
             worker=found.get("worker"),
+            request=SolveRequest.model_validate_json(found["request"]),
             result=_RESULT.validate_python(_bare(end)) if isinstance(end, SolveFinished) else None,
             error=_problem(end) if isinstance(end, SolveFailed) else None,
         )
