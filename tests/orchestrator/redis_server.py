@@ -31,9 +31,11 @@ class RedisServer:
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        assert self.process is not None
+        assert self.process
+        assert self.process.stdout
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 @contextmanager
