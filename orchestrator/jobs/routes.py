@@ -7,7 +7,8 @@ from docket import Docket
 from fastapi import APIRouter, Depends, Header
 from redis.exceptions import RedisError
 
-from orchestrator.jobs.store import Job, JobStore, Wish
+from orchestrator.jobs.job import Job, Wish
+from orchestrator.jobs.store import JobStore
 from orchestrator.jobs.worker import TASK, failure
 from orchestrator.request import SolveRequest
 from orchestrator.runner import Runner

@@ -5,9 +5,8 @@ import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import anyio
 import stamina
@@ -16,18 +15,14 @@ from pydantic import TypeAdapter
 from redis.exceptions import RedisError
 
 from orchestrator.jobs import scripts
+from orchestrator.jobs.job import LIVE, Fenced, Held, Job, Status, Taken, Wish
 from orchestrator.journal import Record
 from orchestrator.request import SolveRequest
-from services.contracts.base import Reply
 from services.contracts.errors import Problem
 from services.contracts.events import SolveEvent, SolveFailed, SolveFinished
 from services.contracts.solve import SolveResult
 from services.errors import IdempotencyConflict, NotFound, NotReady
 from services.identity import new_id
-
-Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-LIVE: frozenset[Status] = frozenset({"queued", "running"})
-Wish = Literal["cancel", "answer_now"]
 
 FOLLOW_MS = 2_000
 """How long a follower waits for an event before it looks whether the job is still there."""
@@ -39,49 +34,6 @@ PATIENCE_SECONDS = 30.0
 
 _KINDS: dict[str, type[SolveEvent]] = {kind.model_fields["type"].default: kind for kind in SolveEvent.__subclasses__()}
 _RESULT = TypeAdapter(SolveResult)
-
-
-class Fenced(Exception):
-    """Another worker has taken the job over; whatever this one still does is void."""
-
-
-class Held(Exception):
-    """Another worker is at the job, or was a moment ago."""
-
-
-class Job(Reply):
-    """A job as `GET /jobs/{id}` shows it. `durable` tells whether it outlives this process.
-
-    Times are seconds since 1970. `worker` is the host and the process that took it last.
-    """
-
-    id: str
-    status: Status
-    events_url: str
-    durable: bool
-    created: float
-    started: float | None = None
-    ended: float | None = None
-    worker: str | None = None
-    request: SolveRequest
-    result: SolveResult | None = None
-    error: Problem | None = None
-
-
-@dataclass(slots=True)
-class Taken:
-    """A job that a worker runs: under which epoch, what was asked, when it first began, and what is known of it already.
-
-    `lost` once another worker has it, or the store could not be reached for too long.
-    """
-
-    id: str
-    epoch: int
-    request: SolveRequest
-    started: float
-    events: list[SolveEvent]
-    records: dict[str, Record]
-    lost: bool = False
 
 
 class JobStore:

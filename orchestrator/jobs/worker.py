@@ -18,7 +18,8 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from docket import Docket, Worker
 
-from orchestrator.jobs.store import Fenced, Held, JobStore, Status, Taken
+from orchestrator.jobs.job import Fenced, Held, Status, Taken
+from orchestrator.jobs.store import JobStore
 from orchestrator.journal import Record
 from orchestrator.runner import Run, Runner, stream
 from orchestrator.solve import AnswerNow
