@@ -10,6 +10,7 @@ import anyio
 import httpx
 import typer
 from fastapi import FastAPI
+from pydantic import ValidationError
 
 import actor_service.app
 import critic_service.app
@@ -20,6 +21,7 @@ from counterpoint.asking import UrlOption, address, request_of
 from counterpoint.ending import stop
 from counterpoint.first import run as run_first
 from counterpoint.shared import SharedEngine
+from orchestrator.access.keys import Tenant, digest, fresh
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from services.app import VERSION
@@ -173,6 +175,18 @@ def examine(url: str | None = None) -> None:
 
 
 app.add_typer(evaluate.app, name="eval")
+
+
+@app.command()
+def key(tenant: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, _ . -")]) -> None:
+    """Make a key for a tenant: the key, shown this once, and the entry that the keys' file wants of it."""
+    made = fresh()
+    try:
+        entry = Tenant(tenant=tenant, sha256=digest(made))
+    except ValidationError as error:
+        stop(f"tenant: {error.errors()[0]['msg']}")
+    typer.echo(made)
+    typer.echo(f'\n[[keys]]\ntenant = "{entry.tenant}"\nsha256 = "{entry.sha256}"', err=True)
 
 
 @app.command()

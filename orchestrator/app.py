@@ -2,11 +2,15 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import anyio
 from docket import Docket
 from fastapi import FastAPI
 
+from orchestrator.access.gate import Gate
+from orchestrator.access.keys import Keys
+from orchestrator.access.limits import Limits
 from orchestrator.answers import Answers
 from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.jobs.routes import router as jobs_router
@@ -33,8 +37,11 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     clients = client_for(settings.actor_url), client_for(settings.critic_url)
     actor, critic = HTTPActor(clients[0], metrics), HTTPCritic(clients[1], metrics)
     answers, store = Answers(), Store(settings.redis_url)
-    runner = Runner(settings, actor, critic, answers, metrics)
-    docket, workshop = jobs_of(settings, runner)
+    docket = docket_of(settings)
+    limits = limits_of(settings, docket)
+    runner = Runner(settings, actor, critic, answers, metrics, limits)
+    workshop = workshop_of(settings, runner, docket)
+    forms = {"/v1/": refuse}
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
@@ -59,7 +66,8 @@ def create(settings: OrchestratorSettings) -> FastAPI:
             "redis": Check(store.check, required=False),
         },
         service_metrics=metrics,
-        forms={"/v1/": refuse},
+        forms=forms,
+        guards=[partial(Gate, limits=limits, forms=forms)],
     )
 
 
@@ -70,17 +78,27 @@ async def work(settings: OrchestratorSettings) -> None:
     metrics = OrchestratorMetrics()
     answers = Answers()
     async with client_for(settings.actor_url) as acting, client_for(settings.critic_url) as judging:
-        runner = Runner(settings, HTTPActor(acting, metrics), HTTPCritic(judging, metrics), answers, metrics)
-        docket, workshop = jobs_of(settings, runner)
+        docket = docket_of(settings)
+        actor, critic = HTTPActor(acting, metrics), HTTPCritic(judging, metrics)
+        runner = Runner(settings, actor, critic, answers, metrics, limits_of(settings, docket))
+        workshop = workshop_of(settings, runner, docket)
         async with answers.running(), docket, workshop.open(docket):
             await anyio.sleep_forever()
 
 
-def jobs_of(settings: OrchestratorSettings, runner: Runner) -> tuple[Docket, Workshop]:
-    """Where jobs are queued and who runs them: in Redis, or in this process's own memory."""
-    url = settings.redis_url or f"memory://{new_id('jobs')}"
-    docket = Docket("counterpoint", url)
+def docket_of(settings: OrchestratorSettings) -> Docket:
+    """Where jobs are queued and limits are counted: in Redis, or in this process's own memory."""
+    return Docket("counterpoint", settings.redis_url or f"memory://{new_id('jobs')}")
+
+
+def limits_of(settings: OrchestratorSettings, docket: Docket) -> Limits:
+    """Who may ask for what. Raises `SettingsError`."""
+    return Limits(None if settings.keys_file is None else Keys.load(settings.keys_file), docket)
+
+
+def workshop_of(settings: OrchestratorSettings, runner: Runner, docket: Docket) -> Workshop:
+    """Who runs the jobs of a docket."""
     ttl, lease = settings.job_ttl_seconds, settings.job_lease_seconds
     workshop = Workshop(runner, JobStore(docket, ttl, lease, durable=settings.redis_url is not None))
     docket.register(workshop.run_job, names=[TASK])
-    return docket, workshop
+    return workshop

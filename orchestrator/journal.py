@@ -56,6 +56,11 @@ class Record(BaseModel):
 class Journal(Protocol):
     """Where records are kept."""
 
+    @property
+    def lost(self) -> bool:
+        """Whether this run is given up and another one goes on: what it spent is the other one's to tell."""
+        ...
+
     async def find(self, key: str) -> Record | None:
         """What was recorded under a key."""
         ...

@@ -17,7 +17,10 @@ from services.errors import (
     InvalidRequest,
     NotReady,
     Overloaded,
+    QuotaExhausted,
+    RateLimited,
     RequestTooLarge,
+    Unauthenticated,
 )
 from services.identity import CallContext, call_context
 from services.openapi import Responses, errors
@@ -44,7 +47,17 @@ RESPONSES: Responses = {
         "content": {MEDIA_TYPE: {"schema": EVENT_SCHEMA}},
     },
     **errors(
-        RequestTooLarge, InvalidRequest, BudgetTooSmall, ActorFailed, EngineFailed, Overloaded, NotReady, DeadlineExceeded
+        Unauthenticated,
+        RequestTooLarge,
+        InvalidRequest,
+        BudgetTooSmall,
+        RateLimited,
+        QuotaExhausted,
+        ActorFailed,
+        EngineFailed,
+        Overloaded,
+        NotReady,
+        DeadlineExceeded,
     ),
 }
 """What `POST /solve` may answer with."""

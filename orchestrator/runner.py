@@ -6,11 +6,13 @@ typed error where no candidate exists; a hang-up is cancellation and is never sw
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
 from orchestrator import strategies
+from orchestrator.access.limits import Limits
+from orchestrator.access.room import Room
 from orchestrator.budget import Ledger, LimitReached, Price
 from orchestrator.candidates import view
 from orchestrator.clients import HTTPActor, HTTPCritic
@@ -75,13 +77,16 @@ class Runner:
     critic: HTTPCritic
     equivalence: Equivalence
     metrics: OrchestratorMetrics
-    running: int = 0
+    quotas: Limits = field(default_factory=Limits)
+    room: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.room = Room(settings.max_in_flight, settings.max_waiting, settings.max_waiting_seconds)
 
     async def admit(self, request: SolveRequest) -> None:
         """Raise what stands against beginning: `Overloaded`, `NotReady`, a cost limit without prices."""
-        if self.running >= self.settings.max_in_flight:
-            limit = Limit(name="max_in_flight", value=self.settings.max_in_flight)
-            raise Overloaded("too many solves are running", limit=limit, retry_after=1)
+        self.room.check()
         if self._costs(request.budget) and not any(price.prompt or price.completion for price in self._prices().values()):
             message = "max_cost needs prices: set COUNTERPOINT_ACTOR_PRICE_COMPLETION and its like"
             raise InvalidRequest(
@@ -98,11 +103,18 @@ class Runner:
     async def run(self, request: SolveRequest, call: CallContext, emit: Emit, how: Run = USUAL) -> SolveResult:
         """Solve. Every event goes through `emit`, the last one excepted. Raises the errors of the public interface."""
         started = anyio.current_time() if how.started is None else how.started
-        strategy = request.strategy or strategies.parse(self.settings.default_strategy)
         limits = self._limits(request.budget, call)
-        solve = self._solve(request, call, limits, started, emit, how)
-        ctx = Context(solve)
-        self.running += 1
+        seconds = limits.max_seconds or self.settings.default_max_seconds
+        async with self.room.taken(), self.quotas.quota(call.tenant, limits, seconds) as grant:
+            solve = self._solve(request, call, grant.limits, started, emit, how)
+            try:
+                return await self._run(request, solve, started, how)
+            finally:
+                grant.spent = 0 if how.journal is not None and how.journal.lost else solve.ledger.tokens.total_tokens
+
+    async def _run(self, request: SolveRequest, solve: Solve, started: float, how: Run) -> SolveResult:
+        strategy = request.strategy or strategies.parse(self.settings.default_strategy)
+        limits, ctx = solve.ledger.limits, Context(solve)
         self.metrics.in_flight.inc()
         try:
             await solve.emit(SolveStarted(strategy=strategy.resolved(), limits=limits))
@@ -116,7 +128,6 @@ class Runner:
             raise
         finally:
             solve.release_reserved()
-            self.running -= 1
             self.metrics.in_flight.dec()
         shares = solve.ledger.shares()
         self.metrics.solved(result.strategy["name"], result, max(shares.values(), default=0.0), solve.unknown_usages)

@@ -1,11 +1,14 @@
 """What the orchestrator can be told."""
 
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.settings import Port, ServiceSettings
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 Cost = Annotated[float, Field(ge=0)]
 
@@ -30,7 +33,18 @@ class OrchestratorSettings(ServiceSettings):
     default_temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     critique_tokens: Annotated[int, Field(ge=16)] = 512
     max_in_flight: Annotated[int, Field(ge=1)] = 512
+    max_waiting: Annotated[int, Field(ge=0)] = 512
+    max_waiting_seconds: Annotated[float, Field(gt=0)] = 10.0
+    keys_file: Path | None = None
+    allow_anonymous: bool = False
     actor_price_prompt: Cost = 0.0
     actor_price_completion: Cost = 0.0
     critic_price_prompt: Cost = 0.0
     critic_price_completion: Cost = 0.0
+
+    @model_validator(mode="after")
+    def _not_open_to_the_world_by_accident(self) -> Self:
+        if self.host not in LOOPBACK and self.keys_file is None and not self.allow_anonymous:
+            instead = "set COUNTERPOINT_KEYS_FILE, or COUNTERPOINT_ALLOW_ANONYMOUS=true to serve anybody"
+            raise ValueError(f"{self.host} is open to others: {instead}")
+        return self

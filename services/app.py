@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
 from services import health, metrics, openapi, problems
 from services.health import Check
@@ -17,7 +18,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 VERSION = "0.1.0"
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - the parts of an application
     *,
     title: str,
     settings: ServiceSettings,
@@ -26,14 +27,18 @@ def create_app(
     checks: Mapping[str, Check],
     service_metrics: ServiceMetrics,
     forms: Mapping[str, Refuse] | None = None,
+    guards: Sequence[Callable[[ASGIApp], ASGIApp]] = (),
 ) -> FastAPI:
     """An application with errors as problems, limits, logs, metrics and health around a service's own routes.
 
-    `forms`: how errors are written instead under paths that begin with these prefixes.
+    `forms`: how errors are written instead under paths that begin with these prefixes. `guards`: middleware that may refuse
+    a request before its body is read.
     """
     app = FastAPI(title=title, version=VERSION, lifespan=lifespan, redoc_url=None)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, forms=forms)
+    for guard in guards:
+        app.add_middleware(guard)
     app.add_middleware(Observed, metrics=service_metrics)
     for router in (*routers, health.router(checks), metrics.router(service_metrics)):
         app.include_router(router)

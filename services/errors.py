@@ -104,6 +104,18 @@ class Forbidden(CounterpointError):
     status, code, title = 403, "forbidden", "Forbidden"
 
 
+class RateLimited(CounterpointError):
+    """The key has asked too often."""
+
+    status, code, title = 429, "rate_limited", "Rate limited"
+
+
+class QuotaExhausted(CounterpointError):
+    """What the key may spend in its period is spent."""
+
+    status, code, title = 429, "quota_exhausted", "Quota exhausted"
+
+
 class NotFound(CounterpointError):
     """There is nothing under this name."""
 

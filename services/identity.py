@@ -72,7 +72,7 @@ async def call_context(request: Request) -> CallContext:
         traceparent=_valid(request.headers.get(TRACE), _TRACE),
         deadline=_deadline(request.headers.get(DEADLINE)),
         priority=int(_valid(request.headers.get(PRIORITY), _PRIORITY) or 0),
-        tenant=_valid(request.headers.get(TENANT)) or "",
+        tenant=request.scope.get("tenant") or _valid(request.headers.get(TENANT)) or "",
     )
 
 

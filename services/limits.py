@@ -14,8 +14,10 @@ Refuse = Callable[[CounterpointError], Response]
 """An error as a response."""
 
 
-def _problem(error: CounterpointError) -> Response:
-    return problem_response(error.problem())
+def refusal(path: str, forms: Mapping[str, Refuse], error: CounterpointError) -> Response:
+    """An error in the form of the paths that begin like `path`: a problem object unless `forms` says otherwise."""
+    written = next((form for prefix, form in forms.items() if path.startswith(prefix)), None)
+    return problem_response(error.problem()) if written is None else written(error)
 
 
 class BodyLimit:
@@ -34,8 +36,8 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced) > self.max_bytes:
-            refuse = next((form for prefix, form in self.forms.items() if scope["path"].startswith(prefix)), _problem)
-            await refuse(self._error(int(announced)))(scope, receive, send)
+            response = refusal(scope["path"], self.forms, self._error(int(announced)))
+            await response(scope, receive, send)
             return
         await self.app(scope, self._counting(receive), send)
 

@@ -29,6 +29,8 @@ from services.errors import (
     NotFound,
     NotReady,
     Overloaded,
+    QuotaExhausted,
+    RateLimited,
     RequestTooLarge,
     Unauthenticated,
 )
@@ -46,6 +48,8 @@ _BY_CODE: dict[str, type[CounterpointError]] = {
         BudgetTooSmall,
         Unauthenticated,
         Forbidden,
+        RateLimited,
+        QuotaExhausted,
         NotFound,
         IdempotencyConflict,
         JobFinished,

@@ -53,6 +53,7 @@ class Taken:
     epoch: int
     request: SolveRequest
     started: float
+    tenant: str
     events: list[SolveEvent]
     records: dict[str, Record]
     lost: bool = False

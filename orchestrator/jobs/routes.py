@@ -23,7 +23,9 @@ from services.errors import (
     NotFound,
     NotReady,
     Overloaded,
+    RateLimited,
     RequestTooLarge,
+    Unauthenticated,
 )
 from services.identity import CallContext, call_context
 from services.openapi import Responses, errors
@@ -36,13 +38,15 @@ LastEventID = Annotated[str | None, Header(alias="Last-Event-ID")]
 
 MAX_EVENT_DIGITS = 9
 
-SUBMITTED: Responses = errors(RequestTooLarge, InvalidRequest, IdempotencyConflict, Overloaded, NotReady)
-FOUND: Responses = errors(NotFound, NotReady)
+SUBMITTED: Responses = errors(
+    Unauthenticated, RequestTooLarge, InvalidRequest, IdempotencyConflict, RateLimited, Overloaded, NotReady
+)
+FOUND: Responses = errors(Unauthenticated, NotFound, RateLimited, NotReady)
 FOLLOWED: Responses = {
     200: {"description": "The job's events, from the first or after `Last-Event-ID`.", "content": {MEDIA_TYPE: {}}},
-    **errors(NotFound, InvalidRequest, NotReady),
+    **errors(Unauthenticated, NotFound, InvalidRequest, RateLimited, NotReady),
 }
-ENDED: Responses = errors(NotFound, JobFinished, NotReady)
+ENDED: Responses = errors(Unauthenticated, NotFound, JobFinished, RateLimited, NotReady)
 
 
 class Submitted(Reply):
@@ -59,12 +63,12 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
     routes = APIRouter(prefix="/jobs", tags=["jobs"])
 
     @routes.post("", status_code=202, responses=SUBMITTED)
-    async def submit(request: SolveRequest, key: Key = None) -> Submitted:
+    async def submit(request: SolveRequest, call: Call, key: Key = None) -> Submitted:
         """Submit a solve as a job; the same `Idempotency-Key` and body is the same job."""
         await runner.admit(request)
         body = request.model_dump_json()
         seeded = request if request.sampling.seed is not None else _seeded(request)
-        job = await store.submit(seeded, body, key)
+        job = await store.submit(seeded, body, key, call.tenant)
         if job.status == "queued":
             try:
                 await docket.add(TASK, key=job.id)(job.id)
@@ -73,15 +77,15 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
         return Submitted(id=job.id, status=job.status, events_url=job.events_url, durable=job.durable)
 
     @routes.get("/{job}", responses=FOUND)
-    async def look(job: str) -> Job:
+    async def look(job: str, call: Call) -> Job:
         """Where a job stands, and its result or its error."""
-        return await store.get(job)
+        return await store.get(job, call.tenant)
 
     @routes.get("/{job}/events", response_model=None, responses=FOLLOWED)
-    async def follow(job: str, last_event_id: LastEventID = None) -> EventStreamResponse:
+    async def follow(job: str, call: Call, last_event_id: LastEventID = None) -> EventStreamResponse:
         """A job's events, those that were and those that come; `Last-Event-ID` goes on after an event."""
         after = _number(last_event_id)
-        await store.get(job)
+        await store.get(job, call.tenant)
 
         async def produce(emit: Emit) -> None:
             async for event in store.follow(job, after):
@@ -90,13 +94,15 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
         return EventStreamResponse(produce, at_once=True)
 
     @routes.delete("/{job}", status_code=202, responses=ENDED)
-    async def cancel(job: str) -> Submitted:
+    async def cancel(job: str, call: Call) -> Submitted:
         """Cancel a job, down to the engines."""
+        await store.get(job, call.tenant)
         return await _wished(store, job, "cancel")
 
     @routes.post("/{job}/answer-now", status_code=202, responses=ENDED)
-    async def answer_now(job: str) -> Submitted:
+    async def answer_now(job: str, call: Call) -> Submitted:
         """End a job with the best candidate so far, or with the first one if there is none yet."""
+        await store.get(job, call.tenant)
         return await _wished(store, job, "answer_now")
 
     return routes

@@ -48,27 +48,27 @@ class JobStore:
         self.lease = lease
         self.durable = durable
 
-    async def submit(self, request: SolveRequest, body: str, key: str | None) -> Job:
+    async def submit(self, request: SolveRequest, body: str, key: str | None, tenant: str = "") -> Job:
         """Store a job, or find the one that was submitted under the same `key`. Raises `IdempotencyConflict`, `NotReady`."""
         job = new_id("job")
         digest = blake2b(body.encode(), digest_size=16).hexdigest()
         async with self._client() as redis:
             if key is not None:
-                name, mine = f"idempotency:{key}", f"{job} {digest}"
+                name, mine = f"counterpoint:idempotency:{tenant}:{key}", f"{job} {digest}"
                 if not await redis.set(name, mine, nx=True, ex=self.ttl):
                     job, _, asked = _text(await redis.get(name)).partition(" ")
                     if asked != digest:
                         raise IdempotencyConflict("this Idempotency-Key was used for another body")
                     if await redis.exists(_keys(job)[0]):
                         return await self.get(job)
-            await redis.eval(scripts.CREATE, 1, _keys(job)[0], request.model_dump_json(), str(time.time()))
+            await redis.eval(scripts.CREATE, 1, _keys(job)[0], request.model_dump_json(), str(time.time()), tenant)
         return await self.get(job)
 
-    async def get(self, job: str) -> Job:
-        """Raises `NotFound`, `NotReady`."""
+    async def get(self, job: str, tenant: str | None = None) -> Job:
+        """A job; another tenant's is not there, if one is given. Raises `NotFound`, `NotReady`."""
         async with self._client() as redis:
             found = _fields(await redis.hgetall(_keys(job)[0]))
-            if not found:
+            if not found or tenant not in {None, found["tenant"]}:
                 raise _unknown(job)
             status = cast("Status", found["status"])
             events = [] if status in LIVE else await self._events(redis, job)
@@ -142,6 +142,7 @@ class JobStore:
                 epoch,
                 SolveRequest.model_validate_json(found["request"]),
                 float(found["started"]),
+                found["tenant"],
                 await self._events(redis, job),
                 {key: Record.model_validate_json(record) for key, record in records.items()},
             )

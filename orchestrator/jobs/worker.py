@@ -86,13 +86,18 @@ class StoredJournal:
     taken: Taken
     workshop: "Workshop"
 
+    @property
+    def lost(self) -> bool:
+        """Whether another run of the job is to go on."""
+        return self.workshop.closing or self.taken.lost
+
     async def find(self, key: str) -> Record | None:
         """What was recorded when the job was taken."""
         return self.taken.records.get(key)
 
     async def keep(self, key: str, record: Record) -> None:
         """Record a call. Raises `Fenced`."""
-        if not (record.left and (self.workshop.closing or self.taken.lost)):
+        if not (record.left and self.lost):
             await self.store.keep(self.taken, key, record)
 
 
@@ -211,7 +216,7 @@ class Workshop:
 
     @staticmethod
     def _context(taken: Taken) -> CallContext:
-        return CallContext(request_id=new_id("req"), session_id=taken.id, call_id=new_id("call"))
+        return CallContext(request_id=new_id("req"), session_id=taken.id, call_id=new_id("call"), tenant=taken.tenant)
 
     @asynccontextmanager
     async def open(self, docket: Docket) -> AsyncGenerator[None]:

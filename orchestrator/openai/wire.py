@@ -34,7 +34,7 @@ class ErrorBody(BaseModel):
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": "An error in the form of OpenAI's API."}
-    for status in (404, 413, 422, 502, 503, 504)
+    for status in (401, 404, 413, 422, 429, 502, 503, 504)
 }
 """What the routes may answer with besides."""
 

@@ -13,7 +13,7 @@ from counterpoint.cli import app
 from services.app import VERSION
 
 COMMAND = [sys.executable, "-m", "counterpoint"]
-COMMANDS = {"actor", "critic", "orchestrator", "up", "run", "solve", "doctor", "health", "worker", "replay"}
+COMMANDS = {"actor", "critic", "orchestrator", "up", "run", "solve", "doctor", "health", "worker", "replay", "key"}
 
 
 def test_the_version():

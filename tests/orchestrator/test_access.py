@@ -1,0 +1,321 @@
+"""Keys, rates, quotas and room, through the running service; on Redis and in memory."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from docket import Docket
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis_server import RedisServer, redis_server
+from stack import Stack, stack
+
+from orchestrator.access.keys import Keys, Tenant, digest, fresh
+from orchestrator.access.limits import RATE, Limits
+from orchestrator.settings import OrchestratorSettings
+from services.contracts.solve import Budget
+from services.engines.scripted import ScriptedOptions
+from services.errors import QuotaExhausted
+from services.identity import new_id
+from services.settings import SettingsError
+from services.testing import wait_until
+
+pytestmark = pytest.mark.anyio
+
+ASK = {"problem": "Add 12 and 30 and 7.", "strategy": "single", "sampling": {"seed": 4}}
+CHAT = {"model": "counterpoint-single", "messages": [{"role": "user", "content": "Add 1 and 2."}]}
+OPEN = ("/", "/strategies", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/static/main.js")
+
+
+@pytest.fixture(params=["memory", "redis"])
+def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[RedisServer | None]:
+    """Where limits are counted."""
+    with ExitStack() as opened:
+        yield opened.enter_context(redis_server(tmp_path)) if request.param == "redis" else None
+
+
+@asynccontextmanager
+async def guarded(
+    tmp_path: Path, redis: RedisServer | None = None, critic: ScriptedOptions | None = None, **limits: float
+) -> AsyncGenerator[tuple[Stack, dict[str, dict[str, str]]]]:
+    """The stack with keys of two tenants, `limits` being the first one's, and the header of each key."""
+    keys = {name: fresh() for name in ("physics", "other")}
+    entries = [f'[[keys]]\ntenant = "{name}"\nsha256 = "{digest(key)}"' for name, key in keys.items()]
+    entries[0] += "".join(f"\n{name} = {value}" for name, value in limits.items())
+    path = tmp_path / "keys.toml"
+    path.write_text("\n".join(entries), "utf-8")
+    url = None if redis is None else redis.url
+    async with stack(critic=critic, keys_file=path, redis_url=url) as running:
+        yield running, {name: {"Authorization": f"Bearer {key}"} for name, key in keys.items()}
+
+
+async def asked(running: Stack, headers: dict[str, str], **fields: Any) -> httpx.Response:
+    """`POST /solve`."""
+    return await running.client.post("/solve", json={**ASK, **fields}, headers=headers)
+
+
+async def test_a_key_is_wanted_where_it_costs_something(tmp_path: Path):
+    """Without a known key 401, in each face's form, and no engine is asked; what costs nothing stays open."""
+    async with guarded(tmp_path) as (running, headers):
+        for wrong in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": headers["physics"]["Authorization"][7:]}):
+            refused = await asked(running, wrong)
+            assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
+            assert refused.headers["www-authenticate"] == "Bearer"
+            for method, path in (("POST", "/jobs"), ("GET", "/jobs/x"), ("DELETE", "/jobs/x"), ("GET", "/jobs/x/events")):
+                assert (await running.client.request(method, path, headers=wrong)).status_code == 401
+            chat = await running.client.post("/v1/chat/completions", json=CHAT, headers=wrong)
+            assert (chat.status_code, chat.json()["error"]["type"]) == (401, "authentication_error")
+        assert running.generations == 0
+        for path in OPEN:
+            assert (await running.client.get(path)).status_code == 200, path
+        assert (await asked(running, headers["physics"])).status_code == 200
+        chat = await running.client.post("/v1/chat/completions", json=CHAT, headers=headers["other"])
+        assert chat.status_code == 200
+
+
+async def test_a_rate_is_held(tmp_path: Path, redis: RedisServer | None):
+    """A burst passes, then one at a time; the refusal names the limit and when to come back; others are not touched."""
+    async with guarded(tmp_path, redis, requests_per_minute=6, burst=3) as (running, headers):
+        found = [await asked(running, headers["physics"]) for _ in range(5)]
+        assert [response.status_code for response in found] == [200, 200, 200, 429, 429]
+        told = found[3].json()
+        assert (told["code"], told["limit"]["name"], told["limit"]["value"]) == ("rate_limited", "requests_per_minute", 6)
+        assert 1 <= int(found[3].headers["retry-after"]) <= 10
+        chat = await running.client.post("/v1/chat/completions", json=CHAT, headers=headers["physics"])
+        assert (chat.status_code, chat.json()["error"]["type"]) == (429, "rate_limit_error")
+        assert (await asked(running, headers["other"])).status_code == 200
+
+
+async def test_a_quota_is_exact(tmp_path: Path, redis: RedisServer | None):
+    """What solves and jobs spend is counted to the token; a solve's limit is what is left; then nothing is begun."""
+    async with guarded(tmp_path, redis, tokens_per_day=1_000) as (running, headers):
+        first = (await asked(running, headers["physics"])).json()
+        assert first["budget"]["limits"]["max_tokens"] == 1_000
+        spent = first["usage"]["total_tokens"]
+        second = (await asked(running, headers["physics"])).json()
+        assert second["budget"]["limits"]["max_tokens"] == 1_000 - spent
+        spent += second["usage"]["total_tokens"]
+        failing = await asked(running, headers["physics"], budget={"max_tokens": 3})
+        assert failing.json()["code"] == "budget_too_small"
+        while (response := await asked(running, headers["physics"])).status_code == 200:
+            spent += response.json()["usage"]["total_tokens"]
+        assert spent <= 1_000
+        assert response.json()["code"] in {"budget_too_small", "quota_exhausted"}
+        assert sum(running.engine_tokens()) == spent
+        assert (await asked(running, headers["other"])).status_code == 200
+
+
+async def test_what_is_set_aside_cannot_be_spent_twice(tmp_path: Path, redis: RedisServer | None):
+    """Two at a time under a quota for one: the second one waits for nothing and is refused; a hang-up gives it back."""
+    slow = ScriptedOptions(token_seconds=30)
+    ask = {"strategy": {"name": "refine", "gate_depth": "explain"}}
+    async with guarded(tmp_path, redis, slow, tokens_per_day=64_000) as (running, headers):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: asked(running, headers["physics"], **ask))
+            await wait_until(lambda: running.critic.in_flight == 1)
+            refused = await asked(running, headers["physics"])
+            assert (refused.status_code, refused.json()["code"]) == (429, "quota_exhausted")
+            assert int(refused.headers["retry-after"]) > 0
+            group.cancel_scope.cancel()
+        await wait_until(lambda: running.critic.in_flight == 0)
+        async with httpx.AsyncClient(base_url=running.urls[0]) as client:
+            again = await client.post("/solve", json=ASK, headers=headers["physics"])
+            with anyio.fail_after(10):
+                while again.status_code != 200:
+                    again = await client.post("/solve", json=ASK, headers=headers["physics"])
+        left = again.json()["budget"]["limits"]["max_tokens"]
+        assert left == 64_000 - sum(running.engine_tokens()) + again.json()["usage"]["total_tokens"]
+
+
+async def test_a_job_belongs_to_its_tenant(tmp_path: Path):
+    """For anybody else it is not there; its tokens are charged; an idempotency key is its tenant's own."""
+    async with guarded(tmp_path, tokens_per_day=50_000) as (running, headers):
+        keyed = {name: {**header, "Idempotency-Key": "one"} for name, header in headers.items()}
+        mine, other = [(await running.client.post("/jobs", json=ASK, headers=keyed[name])).json()["id"] for name in keyed]
+        assert mine != other
+        await running.client.get(f"/jobs/{mine}/events", headers=headers["physics"])
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events"), ("POST", "/answer-now")):
+            refused = await running.client.request(method, f"/jobs/{mine}{path}", headers=headers["other"])
+            assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+        found = (await running.client.get(f"/jobs/{mine}", headers=headers["physics"])).json()
+        after = (await asked(running, headers["physics"])).json()
+        assert after["budget"]["limits"]["max_tokens"] == 50_000 - found["result"]["usage"]["total_tokens"]
+
+
+async def test_limits_that_cannot_be_checked_are_not_guessed(tmp_path: Path):
+    """Redis away: a key with limits is told so, one without is served."""
+    with redis_server(tmp_path) as redis:
+        async with guarded(tmp_path, redis, requests_per_minute=600, burst=10) as (running, headers):
+            assert (await asked(running, headers["physics"])).status_code == 200
+            redis.kill()
+            refused = await asked(running, headers["physics"])
+            assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
+            assert (await asked(running, headers["other"])).status_code == 200
+
+
+async def test_four_times_as_many_as_there_is_room_for():
+    """Every one is answered, or told to come back; never more than the room at work; afterwards all is as before."""
+    slow = ScriptedOptions(token_seconds=0.01)
+    most = 0
+    async with stack(slow, max_in_flight=4, max_waiting=4) as running:
+        found: Counter[int] = Counter()
+
+        async def one() -> None:
+            nonlocal most
+            async with httpx.AsyncClient(base_url=running.urls[0], timeout=30) as client:
+                response = await client.post("/solve", json=ASK)
+            most = max(most, running.actor.in_flight)
+            found[response.status_code] += 1
+            if response.status_code == 503:
+                assert response.json()["code"] == "overloaded"
+                assert int(response.headers["retry-after"]) >= 1
+
+        async with anyio.create_task_group() as group:
+            for _ in range(32):
+                group.start_soon(one)
+        assert set(found) == {200, 503}
+        assert found[200] >= 8
+        assert most <= 4
+        assert (await asked(running, {})).status_code == 200
+
+
+async def test_waiting_has_an_end_and_can_be_left():
+    """Who waits too long is told so; who hangs up makes room in the queue."""
+    slow = ScriptedOptions(token_seconds=30)
+    tight = stack(slow, max_in_flight=1, max_waiting=1, max_waiting_seconds=0.3)
+    async with tight as running, anyio.create_task_group() as group:
+        group.start_soon(lambda: asked(running, {}))
+        await wait_until(lambda: running.actor.in_flight == 1)
+        for _ in range(2):
+            waited = await asked(running, {})
+            assert (waited.json()["code"], waited.json()["limit"]["name"]) == ("overloaded", "max_waiting_seconds")
+        with anyio.move_on_after(0.05):
+            await asked(running, {})
+        waited = await asked(running, {})
+        assert waited.json()["limit"]["name"] == "max_waiting_seconds"
+        group.cancel_scope.cancel()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    gaps=st.lists(st.integers(0, 4_000), min_size=1, max_size=40),
+    burst=st.integers(1, 5),
+    rate=st.sampled_from([30, 60, 240]),
+)
+def test_a_rate_lets_through_what_its_definition_does(gaps: list[int], burst: int, rate: int):
+    """Against the definition: `burst` at once, one an interval in the long run; a refusal says when to come back."""
+
+    async def passed() -> list[tuple[int, int]]:
+        async with Docket("test", f"memory://{new_id('test')}") as docket, docket.redis() as client:
+            redis: Any = client
+            now = 1_000_000
+            found: list[tuple[int, int]] = []
+            for gap in gaps:
+                now += gap
+                found.append((now, int(await redis.eval(RATE, 1, "key", str(now), str(60_000 / rate), str(burst)))))
+            return found
+
+    interval = 60_000 / rate
+    through: list[int] = []
+    for now, wait in anyio.run(passed):
+        due = 0.0
+        for earlier in through:
+            due = max(due, earlier) + interval
+        allowed = due - interval * (burst - 1) <= now
+        assert (wait == 0) == allowed
+        if wait:
+            assert due - interval * (burst - 1) <= now + wait
+        else:
+            through.append(now)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), quota=st.integers(1, 500))
+def test_a_quota_is_never_overspent(data: st.DataObject, quota: int):
+    """Whatever overlaps: what was granted and not given back, and what was spent, is within the quota at any time."""
+    tenant = Tenant(tenant="t", sha256="0" * 64, tokens_per_day=quota)
+
+    async def run() -> None:
+        async with Docket("test", f"memory://{new_id('test')}") as docket:
+            limits = Limits(Keys((tenant,)), docket)
+            spent = 0
+            held: list[tuple[int, Any, Any]] = []
+            for _ in range(data.draw(st.integers(1, 12))):
+                if held and data.draw(st.booleans()):
+                    granted, scope, grant = held.pop(data.draw(st.integers(0, len(held) - 1)))
+                    grant.spent = data.draw(st.integers(0, granted))
+                    spent += grant.spent
+                    await scope.__aexit__(None, None, None)
+                    continue
+                scope = limits.quota("t", Budget(max_tokens=data.draw(st.integers(1, 300))), 60)
+                left = quota - spent - sum(entry[0] for entry in held)
+                try:
+                    grant = await scope.__aenter__()
+                except QuotaExhausted:
+                    assert left == 0
+                    continue
+                assert grant.limits.max_tokens is not None
+                assert 1 <= grant.limits.max_tokens <= left
+                held.append((grant.limits.max_tokens, scope, grant))
+            for _, scope, _ in held:
+                await scope.__aexit__(None, None, None)
+
+    anyio.run(run)
+
+
+def test_a_key_is_shown_once_and_stored_as_a_hash(tmp_path: Path):
+    """`counterpoint key`: the key on standard output, the entry on standard error; the entry knows the key."""
+    command = [sys.executable, "-m", "counterpoint", "key", "physics"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    key = made.stdout.strip()
+    assert key not in made.stderr
+    assert tomllib.loads(made.stderr)["keys"][0]["tenant"] == "physics"
+    path = tmp_path / "keys.toml"
+    path.write_text(made.stderr, "utf-8")
+    found = Keys.load(path).of(key)
+    assert found is not None
+    assert found.tenant == "physics"
+    assert Keys.load(path).of(key + "x") is None
+    wrong = subprocess.run([*command[:-1], "a b"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, "tenant" in wrong.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nonsense", "keys.toml"),
+        ("", "keys"),
+        ('[[keys]]\ntenant = "a"\nsha256 = "short"', "keys.0.sha256"),
+        (f'[[keys]]\ntenant = "a"\nsha256 = "{"0" * 64}"\nunknown = 1', "unknown"),
+        (f'[[keys]]\ntenant = "a"\nsha256 = "{"0" * 64}"\ntokens_per_day = 0', "tokens_per_day"),
+    ],
+)
+def test_a_file_of_keys_that_is_none_is_refused(tmp_path: Path, text: str, said: str):
+    """With the file and the field."""
+    path = tmp_path / "keys.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(SettingsError, match=said) as caught:
+        Keys.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_nobody_serves_the_world_by_accident(tmp_path: Path):
+    """Beyond loopback it needs keys, or to be told that it does not."""
+    with pytest.raises(SettingsError, match="COUNTERPOINT_KEYS_FILE"):
+        OrchestratorSettings.load(host="0.0.0.0")
+    assert OrchestratorSettings.load(host="0.0.0.0", allow_anonymous=True)
+    assert OrchestratorSettings.load(host="0.0.0.0", keys_file=tmp_path / "keys.toml")
+    command = [sys.executable, "-m", "counterpoint", "orchestrator", "--host", "0.0.0.0", "--port", "0"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert refused.returncode == 2
+    assert "COUNTERPOINT_ALLOW_ANONYMOUS" in refused.stderr
+    assert json.dumps(refused.stdout) == '""'
