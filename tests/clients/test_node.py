@@ -1,4 +1,4 @@
-"""The OpenAI-compatible face with the clients that run on Node: OpenAI's own and the AI SDK's, through three real servers."""
+"""The OpenAI-compatible face through three real servers, with the clients that run on Node: OpenAI's own and the AI SDK."""
 
 import fcntl
 import json
