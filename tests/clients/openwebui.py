@@ -130,6 +130,15 @@ async def test_a_stream(chat: httpx.AsyncClient):
     assert choices[-1]["finish_reason"] == "stop"
 
 
+async def test_a_budget_of_its_own(chat: httpx.AsyncClient):
+    """A custom parameter of a model travels as JSON."""
+    params = {"custom_params": {"budget": '{"max_seconds": 30}', "strategy": '{"name": "refine", "rounds": 1}'}}
+    answer = (await chat.post("/api/chat/completions", json={**CHAT, "params": params})).raise_for_status().json()
+    account = answer["usage"]["counterpoint"]
+    assert account["budget"]["limits"]["max_seconds"] == 30
+    assert (account["strategy"]["name"], account["strategy"]["rounds"]) == ("refine", 1)
+
+
 async def test_titles_come_from_the_bare_actor(chat: httpx.AsyncClient):
     """The model that `TASK_MODEL_EXTERNAL` names: no strategy is spent on them."""
     asked = await chat.post("/api/v1/tasks/title/completions", json=CHAT)
