@@ -6,7 +6,7 @@ typed error where no candidate exists; a hang-up is cancellation and is never sw
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -23,6 +23,7 @@ from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.solve import AnswerNow, Emit, Solve
 from orchestrator.strategies.base import Strategy
+from services import tracing
 from services.contracts.errors import FieldError, Limit
 from services.contracts.events import SolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.contracts.sampling import MAX_SEED, Sampling
@@ -97,8 +98,15 @@ class Runner:
 
     async def run(self, request: SolveRequest, call: CallContext, emit: Emit, how: Run = USUAL) -> SolveResult:
         """Solve. Every event goes through `emit`, the last one excepted. Raises the errors of the public interface."""
-        started = anyio.current_time() if how.started is None else how.started
         strategy = request.strategy or strategies.parse(self.settings.default_strategy)
+        attributes = {tracing.OPERATION: "invoke_workflow", tracing.WORKFLOW: strategy.resolved()["name"]}
+        with tracing.span("solve", call.traceparent, attributes) as traced:
+            result = await self._run(request, strategy, replace(call, traceparent=traced.traceparent), emit, how)
+            traced.note({tracing.SOLVE_ID: result.id, tracing.STOP_REASON: result.stop_reason})
+            return result
+
+    async def _run(self, request: SolveRequest, strategy: Strategy, call: CallContext, emit: Emit, how: Run) -> SolveResult:
+        started = anyio.current_time() if how.started is None else how.started
         limits = self._limits(request.budget, call)
         solve = self._solve(request, call, limits, started, emit, how)
         ctx = Context(solve)
