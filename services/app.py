@@ -1,11 +1,11 @@
 """`create_app()`: what every service's application is made of."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-from services import health, metrics, openapi, problems
+from services import health, metrics, openapi, problems, tracing
 from services.health import Check
 from services.limits import BodyLimit, Refuse
 from services.metrics import ServiceMetrics
@@ -31,7 +31,14 @@ def create_app(
 
     `forms`: how errors are written instead under paths that begin with these prefixes.
     """
-    app = FastAPI(title=title, version=VERSION, lifespan=lifespan, redoc_url=None)
+
+    @asynccontextmanager
+    async def traced(app: FastAPI) -> AsyncGenerator[None]:
+        async with lifespan(app):
+            yield
+        await tracing.flush()
+
+    app = FastAPI(title=title, version=VERSION, lifespan=traced, redoc_url=None)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, forms=forms)
     app.add_middleware(Observed, metrics=service_metrics)

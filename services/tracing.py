@@ -5,12 +5,14 @@ orchestrator. The provider is our own and not the process's: libraries that trac
 of attributes are those of OpenTelemetry's conventions for generative AI where there is one; they still move, and stand here.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
+import anyio
+from anyio import to_thread
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     NoOpTracerProvider,
@@ -54,14 +56,18 @@ _FORM = TraceContextTextMapPropagator()
 @dataclass(slots=True)
 class _Tracing:
     tracer: Tracer
+    flush: Callable[[], object] | None = None
 
 
 _tracing = _Tracing(NoOpTracerProvider().get_tracer("counterpoint"))
 
+FLUSH_SECONDS = 2.0
+"""How long a service that ends waits for its collector."""
 
-def use(provider: TracerProvider) -> None:
-    """Make spans with this provider from now on."""
-    _tracing.tracer = provider.get_tracer("counterpoint")
+
+def use(provider: TracerProvider, flush: Callable[[], object] | None = None) -> None:
+    """Make spans with this provider from now on; `flush` sends what has ended."""
+    _tracing.tracer, _tracing.flush = provider.get_tracer("counterpoint"), flush
 
 
 def configure(exporting: Exporting, service: str) -> None:
@@ -80,7 +86,14 @@ def configure(exporting: Exporting, service: str) -> None:
         raise SettingsError(f"traces need what `pip install counterpoint[traces]` installs: {error}") from error
     provider = sdk.TracerProvider(resource=resources.Resource.create({"service.name": f"counterpoint-{service}"}))
     provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))
-    use(provider)
+    use(provider, provider.force_flush)
+
+
+async def flush() -> None:
+    """Send what has ended: a service that is told to stop has no later moment."""
+    if _tracing.flush is not None:
+        with anyio.move_on_after(FLUSH_SECONDS):
+            await to_thread.run_sync(_tracing.flush, abandon_on_cancel=True)
 
 
 @dataclass(frozen=True, slots=True)
