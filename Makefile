@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
+CLIENTS := .venv-clients
+WEBUI := .venv-openwebui
 PORT ?= 8080
 PROBLEM ?= Adam owns 28 candles. Now the number of candles doubles. He picks 12 more candles. Then half of the candles are sold. He wins another 82 candles. How many candles does Adam have in the end?
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev run demo test test-vllm bench-vllm lint types bench pocket lock clean
+.PHONY: help install dev run demo test test-clients test-openwebui test-vllm bench-vllm lint types bench pocket lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(VENV)/installed ## make the virtual environment
 
@@ -41,6 +43,22 @@ lint: dev types ## style, layers, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+test-clients: dev $(CLIENTS)/installed ## clients of the OpenAI-compatible face: those of Node, and the command llm
+	$(BIN)/python -m pytest tests/clients
+
+$(CLIENTS)/installed: tests/clients/llm.lock
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --require-hashes -r tests/clients/llm.lock
+	touch $@
+
+test-openwebui: dev $(WEBUI)/installed ## chat in Open WebUI, in an environment of its own (2.9 GB; Python 3.11 or 3.12)
+	$(BIN)/python -m pytest tests/clients/openwebui.py
+
+$(WEBUI)/installed: tests/clients/openwebui.txt
+	$(PYTHON) -m venv $(WEBUI)
+	$(WEBUI)/bin/pip install --quiet -r tests/clients/openwebui.txt
+	touch $@
 
 test-vllm: $(VLLM)/installed ## every test of the real vLLM: its CPU build, in an environment of its own (2.5 GB)
 	$(VLLM)/bin/python -m pytest tests/vllm -o filterwarnings=default
@@ -75,6 +93,7 @@ pocket: ## train the pocket pair anew (under two hours on two cores) and print i
 lock: ## write the lock files anew (needs uv)
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o requirements.lock pyproject.toml --group build --allow-unsafe
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -c requirements.lock -o requirements-dev.lock --group dev
+	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o tests/clients/llm.lock tests/clients/llm.txt
 
 clean: ## remove what was made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) tests/clients/node/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

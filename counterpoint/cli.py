@@ -24,6 +24,7 @@ from counterpoint.shared import SharedEngine
 from orchestrator.access.keys import Tenant, digest, fresh
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
+from services import tracing
 from services.app import VERSION
 from services.contracts.solve import SolveSampling
 from services.server import run
@@ -76,6 +77,7 @@ def worker() -> None:
     settings = _load(OrchestratorSettings, None, None)
     configure(settings.log_level, settings.log_format)
     try:
+        tracing.configure(settings.traces, "worker")
         anyio.run(_work, settings, backend_options={"use_uvloop": True})
     except SettingsError as error:
         stop(str(error))
@@ -208,4 +210,7 @@ def _load(kind: type[SettingsT], host: str | None, port: int | None) -> Settings
 
 
 def _serve(application: FastAPI, settings: ServiceSettings) -> None:
-    run(application, settings)
+    try:
+        run(application, settings)
+    except SettingsError as error:
+        stop(str(error))

@@ -3,16 +3,19 @@
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import anyio
 import httpx
 from anyio.streams.memory import MemoryObjectSendStream
+from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.ports import CallFailed, CallId
+from services import tracing
 from services.client import fetch, stream_events
 from services.contracts.calls import (
     CandidateEvent,
@@ -183,10 +186,18 @@ class _Client:
             raise EngineFailed(f"the {self.role} did not answer with its card") from error
 
     def _calling(self, verb: str, path: str, body: BaseModel, call: CallId) -> HTTPCalling[Any]:
+        model = self.card.model if self.card else "unknown"
+        attributes = {tracing.OPERATION: "chat", tracing.MODEL: model, tracing.ROLE: self.role, tracing.CALL_ID: call.call}
+        traced = tracing.begin(verb, call.traceparent, attributes, SpanKind.CLIENT)
+
         def ended(outcome: str, usage: Usage | None) -> None:
             self._metrics.call(self.role, verb, outcome, usage)
+            traced.used(usage)
+            if outcome != "ok":
+                traced.failed(outcome)
+            traced.end()
 
-        return HTTPCalling(self._client, self.role, path, body, call, ended)
+        return HTTPCalling(self._client, self.role, path, body, replace(call, traceparent=traced.traceparent), ended)
 
 
 class HTTPActor(_Client):

@@ -6,7 +6,7 @@ typed error where no candidate exists; a hang-up is cancellation and is never sw
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -25,6 +25,7 @@ from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.solve import AnswerNow, Emit, Solve
 from orchestrator.strategies.base import Strategy
+from services import tracing
 from services.contracts.errors import FieldError, Limit
 from services.contracts.events import SolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.contracts.sampling import MAX_SEED, Sampling
@@ -102,18 +103,28 @@ class Runner:
 
     async def run(self, request: SolveRequest, call: CallContext, emit: Emit, how: Run = USUAL) -> SolveResult:
         """Solve. Every event goes through `emit`, the last one excepted. Raises the errors of the public interface."""
+        strategy = request.strategy or strategies.parse(self.settings.default_strategy)
+        attributes = {tracing.OPERATION: "invoke_workflow", tracing.WORKFLOW: strategy.resolved()["name"]}
+        with tracing.span("solve", call.traceparent, attributes) as traced:
+            result = await self._limited(request, strategy, replace(call, traceparent=traced.traceparent), emit, how)
+            traced.note({tracing.SOLVE_ID: result.id, tracing.STOP_REASON: result.stop_reason})
+            return result
+
+    async def _limited(
+        self, request: SolveRequest, strategy: Strategy, call: CallContext, emit: Emit, how: Run
+    ) -> SolveResult:
+        """Solve once there is room, within what the caller's quota leaves."""
         started = anyio.current_time() if how.started is None else how.started
         limits = self._limits(request.budget, call)
         seconds = limits.max_seconds or self.settings.default_max_seconds
         async with self.room.taken(), self.quotas.quota(call.tenant, limits, seconds) as grant:
             solve = self._solve(request, call, grant.limits, started, emit, how)
             try:
-                return await self._run(request, solve, started, how)
+                return await self._run(request, strategy, solve, started, how)
             finally:
                 grant.spent = 0 if how.journal is not None and how.journal.lost else solve.ledger.tokens.total_tokens
 
-    async def _run(self, request: SolveRequest, solve: Solve, started: float, how: Run) -> SolveResult:
-        strategy = request.strategy or strategies.parse(self.settings.default_strategy)
+    async def _run(self, request: SolveRequest, strategy: Strategy, solve: Solve, started: float, how: Run) -> SolveResult:
         limits, ctx = solve.ledger.limits, Context(solve)
         self.metrics.in_flight.inc()
         try:

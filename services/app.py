@@ -1,12 +1,12 @@
 """`create_app()`: what every service's application is made of."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from services import health, metrics, openapi, problems
+from services import health, metrics, openapi, problems, tracing
 from services.health import Check
 from services.limits import BodyLimit, Refuse
 from services.metrics import ServiceMetrics
@@ -34,7 +34,14 @@ def create_app(  # noqa: PLR0913 - the parts of an application
     `forms`: how errors are written instead under paths that begin with these prefixes. `guards`: middleware that may refuse
     a request before its body is read.
     """
-    app = FastAPI(title=title, version=VERSION, lifespan=lifespan, redoc_url=None)
+
+    @asynccontextmanager
+    async def traced(app: FastAPI) -> AsyncGenerator[None]:
+        async with lifespan(app):
+            yield
+        await tracing.flush()
+
+    app = FastAPI(title=title, version=VERSION, lifespan=traced, redoc_url=None)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, forms=forms)
     for guard in guards:

@@ -69,7 +69,7 @@ async def call_context(request: Request) -> CallContext:
         request_id=request_id,
         session_id=_valid(request.headers.get(SESSION_ID)) or request_id,
         call_id=_valid(request.headers.get(CALL_ID)) or new_id("call"),
-        traceparent=_valid(request.headers.get(TRACE), _TRACE),
+        traceparent=request.scope.get(TRACE) or traceparent_of(request.headers.get(TRACE)),
         deadline=_deadline(request.headers.get(DEADLINE)),
         priority=int(_valid(request.headers.get(PRIORITY), _PRIORITY) or 0),
         tenant=request.scope.get("tenant") or _valid(request.headers.get(TENANT)) or "",
@@ -79,6 +79,11 @@ async def call_context(request: Request) -> CallContext:
 def request_id_of(header: str | None) -> str:
     """The caller's request id if it is well-formed, else a new one."""
     return _valid(header) or new_id("req")
+
+
+def traceparent_of(header: str | None) -> str | None:
+    """The caller's trace if it is well-formed."""
+    return _valid(header, _TRACE)
 
 
 def new_id(prefix: str) -> str:

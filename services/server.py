@@ -5,6 +5,7 @@ import gc
 import uvicorn
 from fastapi import FastAPI
 
+from services import tracing
 from services.settings import ServiceSettings
 from services.telemetry import configure
 
@@ -30,7 +31,8 @@ def config(app: FastAPI, host: str, port: int, shutdown_seconds: int) -> uvicorn
 
 
 def run(app: FastAPI, settings: ServiceSettings) -> None:
-    """Serve until SIGTERM or Ctrl-C; what still runs after the grace is cancelled."""
+    """Serve until SIGTERM or Ctrl-C; what still runs after the grace is cancelled. Raises `SettingsError`."""
     configure(settings.log_level, settings.log_format)
+    tracing.configure(settings.traces, settings.table)
     gc.freeze()  # what was imported stays; collections need not walk it
     uvicorn.Server(config(app, settings.host, settings.port, settings.shutdown_seconds)).run()

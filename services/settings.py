@@ -39,6 +39,8 @@ class ServiceSettings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     shutdown_seconds: Annotated[int, Field(ge=0)] = 5
+    traces: Literal["off", "otlp"] = "off"
+    """Whether spans are sent, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says."""
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:  # noqa: ANN401 - checked by the model

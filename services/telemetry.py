@@ -2,13 +2,18 @@
 
 import logging
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Literal
 
 import structlog
+from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.identity import REQUEST_ID, request_id_of
+from services import tracing
+from services.identity import REQUEST_ID, TRACE, request_id_of, traceparent_of
 from services.metrics import ServiceMetrics
 
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -37,7 +42,7 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
 
 
 class Observed:
-    """ASGI middleware: gives each request its id, logs one line when it has ended, and measures it."""
+    """ASGI middleware: each request gets its id, one log line when it has ended, its measures, and a span if posted."""
 
     def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
         self.app = app
@@ -60,16 +65,42 @@ class Observed:
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id), _traced(scope) as traced:
             try:
                 await self.app(scope, receive, observed)
             finally:
                 self._record(scope, status, time.perf_counter() - started)
+                if traced:
+                    _answered(traced, _route(scope), status)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route: str = getattr(scope.get("route"), "path", "unmatched")
+        route = _route(scope)
         method = scope["method"] if scope["method"] in {"GET", "POST", "DELETE"} else "other"
         self.metrics.requests.labels(route, method, str(status)).inc()
         self.metrics.seconds.labels(route, method).observe(seconds)
         write = log.debug if route in QUIET_ROUTES else log.info
         write("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "unmatched")
+
+
+def _answered(traced: tracing.Traced, route: str, status: int) -> None:
+    traced.span.update_name(f"POST {route}")
+    traced.note({tracing.ROUTE: route, tracing.STATUS: status})
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        traced.failed(str(status))
+
+
+@contextmanager
+def _traced(scope: Scope) -> Generator[tracing.Traced | None]:
+    """A span around a request that is posted; what is only looked up belongs to no solve."""
+    if scope["method"] != "POST":
+        yield None
+        return
+    traceparent = traceparent_of(Headers(scope=scope).get(TRACE))
+    attributes = {tracing.METHOD: "POST", tracing.REQUEST_ID: scope["request_id"]}
+    with tracing.span("POST", traceparent, attributes, SpanKind.SERVER) as traced:
+        scope[TRACE] = traced.traceparent
+        yield traced
