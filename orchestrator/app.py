@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from orchestrator.answers import Answers
 from orchestrator.clients import HTTPActor, HTTPCritic
+from orchestrator.jobs.depth import depth
 from orchestrator.jobs.routes import router as jobs_router
 from orchestrator.jobs.store import JobStore
 from orchestrator.jobs.worker import TASK, Workshop
@@ -34,6 +35,12 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     answers, store = Answers(), Store(settings.redis_url)
     runner = Runner(settings, actor, critic, answers, metrics)
     docket, workshop = jobs_of(settings, runner)
+    metrics.most_in_flight.set(settings.max_in_flight)
+
+    async def count_jobs() -> None:
+        metrics.jobs_are(*await depth(docket))
+
+    metrics.gather = count_jobs
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:

@@ -1,7 +1,7 @@
 """The actor and the critic over HTTP."""
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -11,7 +11,7 @@ import httpx
 from anyio.streams.memory import MemoryObjectSendStream
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.metrics import OrchestratorMetrics
+from orchestrator.metrics import CallMeter, OrchestratorMetrics
 from orchestrator.ports import CallFailed, CallId
 from services.client import fetch, stream_events
 from services.contracts.calls import (
@@ -47,7 +47,6 @@ _EVENTS: dict[str, type[BaseModel]] = {
     "critique": CritiqueEvent,
 }
 _SPENT_NOTHING = (NotReady, Overloaded, BudgetTooSmall, InvalidRequest)
-Ended = Callable[[str, Usage | None], None]
 
 
 class HTTPCalling(Generic[ModelT]):
@@ -58,14 +57,14 @@ class HTTPCalling(Generic[ModelT]):
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, role: Role, path: str, body: BaseModel, call: CallId, ended: Ended
+        self, client: httpx.AsyncClient, role: Role, path: str, body: BaseModel, call: CallId, meter: CallMeter
     ) -> None:
         self._client = client
         self._role: Role = role
         self._path = path
         self._body = body
         self._call = call
-        self._ended = ended
+        self._meter = meter
         self._group = anyio.create_task_group()
         self._reading = anyio.CancelScope(shield=True)
         self._read_to_end = anyio.Event()
@@ -96,7 +95,7 @@ class HTTPCalling(Generic[ModelT]):
                 await self._read_to_end.wait()
         await self._group.__aexit__(None, None, None)
         outcome = "ok" if self._complete and error is None else ("failed" if isinstance(error, CallFailed) else "cancelled")
-        self._ended(outcome, self.usage)
+        self._meter.ended(outcome, self.usage)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         send, receive = anyio.create_memory_object_stream[BaseModel](math.inf)
@@ -110,7 +109,7 @@ class HTTPCalling(Generic[ModelT]):
 
     async def _follow(self, send: MemoryObjectSendStream[BaseModel]) -> None:
         """Read the stream to its end, whether or not anybody still listens."""
-        with send, self._reading:
+        with send, self._reading, self._meter.open():
             try:
                 await self._open_and_read(send)
             except CounterpointError as error:
@@ -129,7 +128,7 @@ class HTTPCalling(Generic[ModelT]):
             self._call.deadline,
             self._call.priority,
         ).headers()
-        async with stream_events(self._client, self._path, self._body, headers) as events:
+        async with stream_events(self._client, self._path, self._body, headers, self._meter.sent_again) as events:
             self._opened = True
             async for event in events:
                 read = self._read(event)
@@ -183,10 +182,7 @@ class _Client:
             raise EngineFailed(f"the {self.role} did not answer with its card") from error
 
     def _calling(self, verb: str, path: str, body: BaseModel, call: CallId) -> HTTPCalling[Any]:
-        def ended(outcome: str, usage: Usage | None) -> None:
-            self._metrics.call(self.role, verb, outcome, usage)
-
-        return HTTPCalling(self._client, self.role, path, body, call, ended)
+        return HTTPCalling(self._client, self.role, path, body, call, self._metrics.meter(self.role, verb, call.solve))
 
 
 class HTTPActor(_Client):

@@ -103,23 +103,18 @@ class Runner:
         solve = self._solve(request, call, limits, started, emit, how)
         ctx = Context(solve)
         self.running += 1
-        self.metrics.in_flight.inc()
         try:
-            await solve.emit(SolveStarted(strategy=strategy.resolved(), limits=limits))
-            self.metrics.first_event_seconds.observe(anyio.current_time() - started)
-            outcome = await self._outcome(strategy, ctx, limits, self._until(limits, started, how))
-            solve.release_reserved()
-            await ctx.cancel_unfinished()
-            result = self._result(request, strategy, solve, outcome, anyio.current_time() - started)
-        except CounterpointError as error:
-            self.metrics.solves.labels(strategy.resolved()["name"], error.code).inc()
-            raise
+            with self.metrics.following(solve, strategy.resolved()) as following:
+                await solve.emit(SolveStarted(strategy=strategy.resolved(), limits=limits))
+                following.first_event()
+                outcome = await self._outcome(strategy, ctx, limits, self._until(limits, started, how))
+                solve.release_reserved()
+                await ctx.cancel_unfinished()
+                result = self._result(request, strategy, solve, outcome, anyio.current_time() - started)
         finally:
             solve.release_reserved()
             self.running -= 1
-            self.metrics.in_flight.dec()
-        shares = solve.ledger.shares()
-        self.metrics.solved(result.strategy["name"], result, max(shares.values(), default=0.0), solve.unknown_usages)
+        following.solved(result)
         await solve.flush()
         return result
 
