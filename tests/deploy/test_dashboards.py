@@ -118,8 +118,8 @@ async def asked(client: httpx.AsyncClient, path: str, **params: str) -> Any:
         with suppress(httpx.TransportError):
             response = await client.get(f"/api/v1/{path}", params={name.replace("_", ""): params[name] for name in params})
             assert response.status_code in {200, 503}, response.text
-            found = response.json()["data"] if response.is_success else []
-            if found.get("result") if path == "query" else found:
+            found = response.json()["data"] if response.is_success else {}
+            if found["result"] if path == "query" and found else found:
                 return found
         await anyio.sleep(0.05)
 
@@ -143,6 +143,8 @@ async def use(running: Stack) -> None:
             await running.solve(strategy=strategy, sampling={"seed": seed})
         await running.solve(budget={"max_calls": 2}, sampling={"seed": seed})
         await submit(running.client)
+        chat = {"model": "counterpoint-single", "messages": [{"role": "user", "content": "Add 1 and 2."}]}
+        assert (await running.client.post("/v1/chat/completions", json=chat)).is_success
 
 
 @asynccontextmanager
