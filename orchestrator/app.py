@@ -24,6 +24,7 @@ from services.client import client_for
 from services.health import Check
 from services.identity import new_id
 from services.redis import Store
+from services.server import beside
 from services.settings import SettingsError
 
 
@@ -69,8 +70,11 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     )
 
 
-async def work(settings: OrchestratorSettings) -> None:
-    """Run jobs out of Redis until cancelled. Raises `SettingsError` where none is configured."""
+async def work(settings: OrchestratorSettings, *, exposed: bool = False) -> None:
+    """Run jobs out of Redis until cancelled; `exposed`: with its metrics and health on `settings.port`.
+
+    Raises `SettingsError` where no Redis is configured.
+    """
     if settings.redis_url is None:
         raise SettingsError("a worker needs COUNTERPOINT_REDIS_URL: without Redis the orchestrator runs its own jobs")
     metrics = OrchestratorMetrics()
@@ -78,8 +82,29 @@ async def work(settings: OrchestratorSettings) -> None:
     async with client_for(settings.actor_url) as acting, client_for(settings.critic_url) as judging:
         runner = Runner(settings, HTTPActor(acting, metrics), HTTPCritic(judging, metrics), answers, metrics)
         docket, workshop = jobs_of(settings, runner)
-        async with answers.running(), docket, workshop.open(docket):
+        async with answers.running(), docket, workshop.open(docket), anyio.create_task_group() as group:
+            if exposed:
+                group.start_soon(beside, _looked_at(settings, metrics), settings)
             await anyio.sleep_forever()
+
+
+def _looked_at(settings: OrchestratorSettings, metrics: OrchestratorMetrics) -> FastAPI:
+    """What a worker serves: how it is, and what it measures."""
+    store = Store(settings.redis_url)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        async with store.running():
+            yield
+
+    return create_app(
+        title="Counterpoint worker",
+        settings=settings,
+        lifespan=lifespan,
+        routers=[],
+        checks={"redis": Check(store.check)},
+        service_metrics=metrics,
+    )
 
 
 def jobs_of(settings: OrchestratorSettings, runner: Runner) -> tuple[Docket, Workshop]:

@@ -97,6 +97,7 @@ async def prometheus(services: list[str], engines: list[str], directory: Path) -
     path = directory / "prometheus/prometheus.yml"
     configuration = yaml.safe_load(path.read_text("utf-8"))
     configuration["global"] = {"scrape_interval": "200ms", "evaluation_interval": "500ms"}
+    del configuration["scrape_configs"][0]["dns_sd_configs"]
     configuration["scrape_configs"][0]["static_configs"][0]["targets"] = services
     path.write_text(yaml.safe_dump(configuration), "utf-8")
     (directory / "prometheus/engines/servers.yml").write_text(yaml.safe_dump([{"targets": engines}]), "utf-8")
@@ -116,9 +117,9 @@ async def asked(client: httpx.AsyncClient, path: str, **params: str) -> Any:
     """What Prometheus answers, as soon as it has started and made anything of it."""
     while True:
         with suppress(httpx.TransportError):
-            response = await client.get(f"/api/v1/{path}", params={name.replace("_", ""): params[name] for name in params})
+            response = await client.get(f"/api/v1/{path}", params=params)
             assert response.status_code in {200, 503}, response.text
-            found = response.json()["data"] if response.is_success else {}
+            found: Any = response.json()["data"] if response.is_success else None
             if found["result"] if path == "query" and found else found:
                 return found
         await anyio.sleep(0.05)

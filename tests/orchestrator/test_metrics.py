@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -14,6 +15,9 @@ from redis_server import redis_server
 from stack import Stack, stack
 from test_pipelining import ABORT, SLOW, STRICT, always_right
 
+import orchestrator.app
+from counterpoint.supervisor import free_port
+from orchestrator.settings import OrchestratorSettings
 from services.engines.scripted import ScriptedOptions
 from services.engines.scripts import fixed
 from services.testing import wait_until
@@ -166,6 +170,24 @@ async def test_jobs_that_nobody_takes_are_queued(tmp_path: Path):
             redis.kill()
             assert math.isnan(await counted(running.client, "jobs", status="queued"))
             redis.start()
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+async def test_a_worker_exports_the_solves_that_it_runs(tmp_path: Path):
+    """On a port of its own, with its health."""
+    with redis_server(tmp_path) as redis:
+        port = free_port(after=redis.port)
+        async with stack(redis_url=redis.url) as running, anyio.create_task_group() as group:
+            urls = {"actor_url": running.urls[1], "critic_url": running.urls[2], "redis_url": redis.url}
+            settings = OrchestratorSettings.load(port=port, **urls)
+            group.start_soon(partial(orchestrator.app.work, settings, exposed=True))
+            job = (await submit(running.client))["id"]
+            assert (await ended(running.client, job))["status"] == "succeeded"
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as worker:
+                assert await counted(worker, "solves_total", strategy="refine") == 1
+                assert await counted(running.client, "solves_total", strategy="refine") == 0
+                assert (await worker.get("/readyz")).json() == {"ready": True, "checks": {"redis": "ok"}}
+            group.cancel_scope.cancel()
 
 
 async def test_no_label_holds_what_a_client_chose():
