@@ -15,7 +15,9 @@ from services.contracts.usage import Usage
 from services.engines.protocol import Delta, Generation, Prompt, Running
 from services.errors import CounterpointError, EngineFailed
 from services.identity import CallContext
-from services.role import RoleService, caller_of
+from services.metrics import RoleMetrics
+from services.role import OpenEngine, RoleService, caller_of
+from services.settings import RoleSettings
 from services.streaming import Emit
 
 EMPTY = (Message(role="user", content=""),)
@@ -55,6 +57,9 @@ class _Sample:
 
 class ActorService(RoleService):
     """The actor's two verbs."""
+
+    def __init__(self, settings: RoleSettings, open_engine: OpenEngine) -> None:
+        super().__init__(settings, open_engine, RoleMetrics(("draft", "refine")))
 
     @property
     def dialect(self) -> str:

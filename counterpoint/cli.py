@@ -72,21 +72,21 @@ def orchestrate(host: Host = None, port: PortOption = None) -> None:
 
 
 @app.command()
-def worker() -> None:
-    """Run jobs out of Redis; as many workers as you like."""
-    settings = _load(OrchestratorSettings, None, None)
+def worker(host: Host = None, port: PortOption = None) -> None:
+    """Run jobs out of Redis; as many workers as you like. With a port, serve /metrics, /healthz and /readyz on it."""
+    settings = _load(OrchestratorSettings, host, port)
     configure(settings.log_level, settings.log_format)
     try:
         tracing.configure(settings.traces, "worker")
-        anyio.run(_work, settings, backend_options={"use_uvloop": True})
+        anyio.run(partial(_work, settings, exposed=port is not None), backend_options={"use_uvloop": True})
     except SettingsError as error:
         stop(str(error))
 
 
-async def _work(settings: OrchestratorSettings) -> None:
+async def _work(settings: OrchestratorSettings, *, exposed: bool) -> None:
     """Until SIGTERM or Ctrl-C; what is running then is another worker's."""
     async with anyio.create_task_group() as group:
-        group.start_soon(orchestrator.app.work, settings)
+        group.start_soon(partial(orchestrator.app.work, settings, exposed=exposed))
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 break

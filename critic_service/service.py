@@ -4,10 +4,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
 import structlog
-from prometheus_client import Counter
 
 from critic_service.asking import ask_for
 from critic_service.dialects import PRIOR, Case, Question
+from critic_service.metrics import CriticMetrics
 from critic_service.nonce import nonce
 from critic_service.parsing import UnparsableCritique
 from services.allowances import completion_cap
@@ -46,15 +46,10 @@ class CriticService(RoleService):
     """The critic's one verb, at three depths."""
 
     def __init__(self, settings: RoleSettings, open_engine: OpenEngine, secret: bytes) -> None:
-        super().__init__(settings, open_engine)
+        self.measured = CriticMetrics()
+        super().__init__(settings, open_engine, self.measured)
         self._ask = ask_for(settings)
         self._secret = secret
-        self.unparsable = Counter(
-            "counterpoint_critic_unparsable_total",
-            "Critiques that could not be read.",
-            ("depth",),
-            registry=self.metrics.registry,
-        )
 
     def card(self) -> ModelCard:
         """What the critic says about itself; overhead = the prompts' tokens around an empty problem and one empty step."""
@@ -95,7 +90,9 @@ class CriticService(RoleService):
                         heard.tokens += delta.logprobs
             if not scope.cancelled_caught:
                 outcome = "ok"
-                await self._tell(self._read(body, asked, heard), emit)
+                found = self._read(body, asked, heard)
+                self.measured.told(found)
+                await self._tell(found, emit)
             await emit(UsageEvent(**running.usage.model_dump() if running else {}))
         except EngineFailed:
             outcome = "failed"
@@ -131,7 +128,6 @@ class CriticService(RoleService):
         try:
             return asked.weigh(asked.parse(heard.text), heard.tokens)
         except UnparsableCritique as error:
-            self.unparsable.labels(body.depth).inc()
             log.warning("unparsable", depth=body.depth, reason=error.reason)
             return Critique(depth=body.depth, verdict="unsure", unparsable=True)
 

@@ -13,6 +13,7 @@ from orchestrator.access.keys import Keys
 from orchestrator.access.limits import Limits
 from orchestrator.answers import Answers
 from orchestrator.clients import HTTPActor, HTTPCritic
+from orchestrator.jobs.depth import depth
 from orchestrator.jobs.routes import router as jobs_router
 from orchestrator.jobs.store import JobStore
 from orchestrator.jobs.worker import TASK, Workshop
@@ -28,6 +29,7 @@ from services.client import client_for
 from services.health import Check
 from services.identity import new_id
 from services.redis import Store
+from services.server import beside
 from services.settings import SettingsError
 
 
@@ -42,6 +44,12 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     runner = Runner(settings, actor, critic, answers, metrics, limits)
     workshop = workshop_of(settings, runner, docket)
     forms = {"/v1/": refuse}
+    metrics.most_in_flight.set(settings.max_in_flight)
+
+    async def count_jobs() -> None:
+        metrics.jobs_are(*await depth(docket))
+
+    metrics.gather = count_jobs
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
@@ -71,8 +79,11 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     )
 
 
-async def work(settings: OrchestratorSettings) -> None:
-    """Run jobs out of Redis until cancelled. Raises `SettingsError` where none is configured."""
+async def work(settings: OrchestratorSettings, *, exposed: bool = False) -> None:
+    """Run jobs out of Redis until cancelled; `exposed`: with its metrics and health on `settings.port`.
+
+    Raises `SettingsError` where no Redis is configured.
+    """
     if settings.redis_url is None:
         raise SettingsError("a worker needs COUNTERPOINT_REDIS_URL: without Redis the orchestrator runs its own jobs")
     metrics = OrchestratorMetrics()
@@ -82,8 +93,29 @@ async def work(settings: OrchestratorSettings) -> None:
         actor, critic = HTTPActor(acting, metrics), HTTPCritic(judging, metrics)
         runner = Runner(settings, actor, critic, answers, metrics, limits_of(settings, docket))
         workshop = workshop_of(settings, runner, docket)
-        async with answers.running(), docket, workshop.open(docket):
+        async with answers.running(), docket, workshop.open(docket), anyio.create_task_group() as group:
+            if exposed:
+                group.start_soon(beside, _looked_at(settings, metrics), settings)
             await anyio.sleep_forever()
+
+
+def _looked_at(settings: OrchestratorSettings, metrics: OrchestratorMetrics) -> FastAPI:
+    """What a worker serves: how it is, and what it measures."""
+    store = Store(settings.redis_url)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        async with store.running():
+            yield
+
+    return create_app(
+        title="Counterpoint worker",
+        settings=settings,
+        lifespan=lifespan,
+        routers=[],
+        checks={"redis": Check(store.check)},
+        service_metrics=metrics,
+    )
 
 
 def docket_of(settings: OrchestratorSettings) -> Docket:

@@ -1,9 +1,9 @@
 """The actor and the critic over HTTP."""
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -13,7 +13,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.metrics import OrchestratorMetrics
+from orchestrator.metrics import CallMeter, OrchestratorMetrics
 from orchestrator.ports import CallFailed, CallId
 from services import tracing
 from services.client import fetch, stream_events
@@ -50,7 +50,21 @@ _EVENTS: dict[str, type[BaseModel]] = {
     "critique": CritiqueEvent,
 }
 _SPENT_NOTHING = (NotReady, Overloaded, BudgetTooSmall, InvalidRequest)
-Ended = Callable[[str, Usage | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _TracedMeter:
+    """A call as metrics and traces see it."""
+
+    meter: CallMeter
+    traced: tracing.Traced
+
+    def ended(self, outcome: str, usage: Usage | None) -> None:
+        self.meter.ended(outcome, usage)
+        self.traced.used(usage)
+        if outcome != "ok":
+            self.traced.failed(outcome)
+        self.traced.end()
 
 
 class HTTPCalling(Generic[ModelT]):
@@ -61,14 +75,14 @@ class HTTPCalling(Generic[ModelT]):
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, role: Role, path: str, body: BaseModel, call: CallId, ended: Ended
+        self, client: httpx.AsyncClient, role: Role, path: str, body: BaseModel, call: CallId, meter: "_TracedMeter"
     ) -> None:
         self._client = client
         self._role: Role = role
         self._path = path
         self._body = body
         self._call = call
-        self._ended = ended
+        self._meter = meter
         self._group = anyio.create_task_group()
         self._reading = anyio.CancelScope(shield=True)
         self._read_to_end = anyio.Event()
@@ -99,7 +113,7 @@ class HTTPCalling(Generic[ModelT]):
                 await self._read_to_end.wait()
         await self._group.__aexit__(None, None, None)
         outcome = "ok" if self._complete and error is None else ("failed" if isinstance(error, CallFailed) else "cancelled")
-        self._ended(outcome, self.usage)
+        self._meter.ended(outcome, self.usage)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         send, receive = anyio.create_memory_object_stream[BaseModel](math.inf)
@@ -113,7 +127,7 @@ class HTTPCalling(Generic[ModelT]):
 
     async def _follow(self, send: MemoryObjectSendStream[BaseModel]) -> None:
         """Read the stream to its end, whether or not anybody still listens."""
-        with send, self._reading:
+        with send, self._reading, self._meter.meter.open():
             try:
                 await self._open_and_read(send)
             except CounterpointError as error:
@@ -132,7 +146,7 @@ class HTTPCalling(Generic[ModelT]):
             self._call.deadline,
             self._call.priority,
         ).headers()
-        async with stream_events(self._client, self._path, self._body, headers) as events:
+        async with stream_events(self._client, self._path, self._body, headers, self._meter.meter.sent_again) as events:
             self._opened = True
             async for event in events:
                 read = self._read(event)
@@ -189,15 +203,8 @@ class _Client:
         model = self.card.model if self.card else "unknown"
         attributes = {tracing.OPERATION: "chat", tracing.MODEL: model, tracing.ROLE: self.role, tracing.CALL_ID: call.call}
         traced = tracing.begin(verb, call.traceparent, attributes, SpanKind.CLIENT)
-
-        def ended(outcome: str, usage: Usage | None) -> None:
-            self._metrics.call(self.role, verb, outcome, usage)
-            traced.used(usage)
-            if outcome != "ok":
-                traced.failed(outcome)
-            traced.end()
-
-        return HTTPCalling(self._client, self.role, path, body, replace(call, traceparent=traced.traceparent), ended)
+        meter = _TracedMeter(self._metrics.meter(self.role, verb, call.solve), traced)
+        return HTTPCalling(self._client, self.role, path, body, replace(call, traceparent=traced.traceparent), meter)
 
 
 class HTTPActor(_Client):

@@ -1,58 +1,266 @@
-"""The orchestrator's metrics; runner and clients tell them what happened, nothing below records any."""
+"""The orchestrator's metrics; runner and clients tell them what happened, nothing below records any.
 
-from prometheus_client import Counter, Gauge, Histogram
+Every label is of a closed set: no key, user, job or problem stands in one. What may go wrong is exported as 0 from the
+start, so that its first time is a change that a rate sees. What each means for an operator: `docs/operations.md`.
+"""
 
-from services.contracts.solve import SolveResult
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import anyio
+
+from orchestrator.candidates import Candidate
+from orchestrator.findings import ACCEPTANCES, UNJUDGED, Vote, not_drawn, not_written, refined, voted
+from orchestrator.solve import Solve
+from orchestrator.strategies import STRATEGIES
+from services.contracts.calls import FinishReason
+from services.contracts.events import BudgetWarning, CandidateFinished, SolveEvent, VotesChanged
+from services.contracts.solve import ROLES, Role, SolveResult, StopReason, VoteGroup
 from services.contracts.usage import Usage
+from services.errors import (
+    ActorFailed,
+    BudgetTooSmall,
+    Cancelled,
+    DeadlineExceeded,
+    EngineFailed,
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+)
 from services.metrics import SECONDS, ServiceMetrics
+from services.problems import as_error
+
+OVERHEAD_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+"""Bounds of our own share of a solve's time: from a lone draft's to that of a wide vote over formulas."""
+FAILURES = (
+    Cancelled,
+    ActorFailed,
+    BudgetTooSmall,
+    DeadlineExceeded,
+    EngineFailed,
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+)
+"""What a solve may end with instead of an answer; `Cancelled`: its client or its worker left it."""
+DEGRADED = ("actor_failed", "critic_unavailable", "critique_unparsable", "rewind_unavailable", "usage_unknown")
+VERBS: tuple[tuple[Role, str], ...] = (("actor", "draft"), ("actor", "refine"), ("critic", "critique"))
 
 
 class OrchestratorMetrics(ServiceMetrics):
-    """Solves, calls, tokens, budgets."""
+    """Solves, candidates, calls, tokens, budgets, jobs."""
 
     def __init__(self) -> None:
         super().__init__()
-        registry = self.registry
-        self.solves = Counter(
-            "counterpoint_solves_total", "Solves by how they ended.", ("strategy", "stop_reason"), registry=registry
+        self._followed: dict[str, Following] = {}
+        names = tuple(str(kind.model_fields["name"].default) for kind in STRATEGIES)
+        ends = (*get_args(StopReason), *(kind.code for kind in FAILURES))
+        self.solves = self._counter(
+            "solves", "Solves by how they ended: a stop reason, or an error's code.", strategy=names, stop_reason=ends
         )
-        self.solve_seconds = Histogram(
-            "counterpoint_solve_seconds", "Time of a solve.", ("strategy",), buckets=SECONDS, registry=registry
+        self.solve_seconds = self._histogram("solve_seconds", "Time of a solve that has an answer.", SECONDS, strategy=names)
+        self.first_event_seconds = self._histogram(
+            "first_event_seconds", "Time from a solve's admission to its first event.", SECONDS
         )
-        self.first_event_seconds = Histogram(
-            "counterpoint_first_event_seconds", "Time to a solve's first event.", buckets=SECONDS, registry=registry
+        self.overhead_seconds = self._histogram(
+            "overhead_seconds", "Time of a solve in which no call of a model was open.", OVERHEAD_SECONDS
         )
-        self.tokens = Counter("counterpoint_tokens_total", "Tokens by role and kind.", ("role", "kind"), registry=registry)
-        self.calls = Counter(
-            "counterpoint_calls_total", "Calls of models by how they ended.", ("role", "verb", "outcome"), registry=registry
+        self.in_flight = self._gauge("in_flight", "Solves running now.")
+        self.most_in_flight = self._gauge("in_flight_limit", "Solves that may run at once.")
+        self.tokens = self._counter(
+            "tokens", "Tokens by role and kind.", role=ROLES, kind=("prompt", "cached", "completion")
         )
-        self.utilisation = Histogram(
-            "counterpoint_budget_utilisation_ratio",
+        self.saved = self._counter(
+            "tokens_saved",
+            "Completion tokens not sampled, estimated: an early agreement (agreed), a wrong step (aborted).",
+            how=("agreed", "aborted"),
+        )
+        self.calls = self._counter("calls", "Calls of models by how they ended.", role=(), verb=(), outcome=())
+        self.call_seconds = self._histogram(
+            "call_seconds", "Time of a call that was answered, tries to send it included.", SECONDS, role=(), verb=()
+        )
+        for role, verb in VERBS:
+            self.call_seconds.labels(role, verb)
+            for outcome in ("ok", "failed", "cancelled"):
+                self.calls.labels(role, verb, outcome)
+        self.retries = self._counter(
+            "retries", "Times a call was sent again before its first byte: nobody there, or busy.", role=ROLES
+        )
+        self.usage_unknown = self._counter("usage_unknown", "Calls charged whole since their usage never arrived.")
+        self.utilisation = self._histogram(
+            "budget_utilisation_ratio",
             "Largest share of a limit that a solve spent.",
-            buckets=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0),
-            registry=registry,
+            (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0),
         )
-        self.in_flight = Gauge("counterpoint_in_flight", "Solves running now.", registry=registry)
-        self.usage_unknown = Counter(
-            "counterpoint_usage_unknown_total", "Calls charged whole since their usage never arrived.", registry=registry
+        self.warnings = self._counter("budget_warnings", "Solves that spent most of a limit.", limit=())
+        self.degraded = self._counter("degraded", "Solves in which this went wrong without failing them.", code=DEGRADED)
+        self.candidates = self._counter(
+            "candidates", "Candidates by how their writing ended.", finish_reason=get_args(FinishReason)
         )
-        self.degraded = Counter(
-            "counterpoint_degraded_total", "What went wrong without failing a solve.", ("code",), registry=registry
+        self.verdicts = self._counter(
+            "verdicts",
+            "Candidates of solves with an answer, by the last verdict on them.",
+            verdict=("correct", "incorrect", "unsure", UNJUDGED),
+        )
+        self.agreement = self._counter(
+            "critic_agreement",
+            "Judged candidates of solves whose vote has a majority, by whether they are of it.",
+            verdict=("correct", "incorrect", "unsure"),
+            vote=get_args(Vote),
+        )
+        self.refinements = self._counter(
+            "refinements",
+            "Refinements by what the critic said of the original and of them.",
+            original=ACCEPTANCES,
+            refined=ACCEPTANCES,
+        )
+        self.jobs = self._gauge(
+            "jobs", "Jobs that wait for a worker, and that workers look after.", status=("queued", "running")
         )
 
-    def call(self, role: str, verb: str, outcome: str, usage: Usage | None) -> None:
-        """A call has ended."""
-        self.calls.labels(role, verb, outcome).inc()
+    def jobs_are(self, queued: float, running: float) -> None:
+        """How many jobs there are now; NaN where that cannot be known."""
+        self.jobs.labels("queued").set(queued)
+        self.jobs.labels("running").set(running)
+
+    def meter(self, role: Role, verb: str, solve: str) -> "CallMeter":
+        """What measures a call of a solve."""
+        return CallMeter(self, role, verb, self._followed.get(solve))
+
+    @contextmanager
+    def following(self, solve: Solve, strategy: Mapping[str, Any]) -> Generator["Following"]:
+        """Hear a solve's events while it runs; an error that leaves the context is how it ended."""
+        followed = self._followed[solve.id] = Following(self, solve, strategy, anyio.current_time())
+        solve.send = followed.heard(solve.send)
+        self.in_flight.inc()
+        try:
+            yield followed
+        except Exception as error:
+            self.solves.labels(strategy["name"], as_error(error).code).inc()
+            raise
+        except BaseException:
+            self.solves.labels(strategy["name"], Cancelled.code).inc()
+            raise
+        finally:
+            del self._followed[solve.id]
+            self.in_flight.dec()
+
+
+@dataclass(slots=True)
+class Following:
+    """One solve as the metrics see it."""
+
+    metrics: OrchestratorMetrics
+    solve: Solve
+    strategy: Mapping[str, Any]
+    began: float
+    groups: tuple[VoteGroup, ...] = ()
+    waited: float = 0.0
+    _open: int = 0
+    _since: float = 0.0
+
+    def heard(self, send: Callable[[SolveEvent], Awaitable[None]]) -> Callable[[SolveEvent], Awaitable[None]]:
+        """`send`, with every event heard first."""
+
+        async def hear(event: SolveEvent) -> None:
+            self._hear(event)
+            await send(event)
+
+        return hear
+
+    def first_event(self) -> None:
+        """The first event has left."""
+        self.metrics.first_event_seconds.observe(anyio.current_time() - self.began)
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """A call of a model is open; where several are, the time counts once."""
+        if not self._open:
+            self._since = anyio.current_time()
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+            if not self._open:
+                self.waited += anyio.current_time() - self._since
+
+    def solved(self, result: SolveResult) -> None:
+        """The solve has an answer."""
+        metrics, solve = self.metrics, self.solve
+        name = self.strategy["name"]
+        metrics.solves.labels(name, result.stop_reason).inc()
+        metrics.solve_seconds.labels(name).observe(result.usage.seconds)
+        metrics.overhead_seconds.observe(max(0.0, anyio.current_time() - self.began - self.waited))
+        metrics.utilisation.observe(max(solve.ledger.shares().values(), default=0.0))
+        metrics.usage_unknown.inc(solve.unknown_usages)
+        for code in {entry.code for entry in result.degraded}:
+            metrics.degraded.labels(code).inc()
+        self._candidates(list(solve.candidates.values()), agreed=name == "best_of_n" and result.stop_reason == "agreed")
+
+    def _candidates(self, candidates: list[Candidate], *, agreed: bool) -> None:
+        metrics = self.metrics
+        for candidate in candidates:
+            metrics.verdicts.labels(candidate.verdict or UNJUDGED).inc()
+        for original, second in refined(candidates, self.strategy):
+            metrics.refinements.labels(original, second).inc()
+        for verdict, vote in voted(candidates, self.groups):
+            metrics.agreement.labels(verdict, vote).inc()
+        metrics.saved.labels("aborted").inc(not_written(candidates))
+        if agreed:
+            votes, sampled = sum(group.votes for group in self.groups), self.solve.usage["actor"].completion_tokens
+            metrics.saved.labels("agreed").inc(not_drawn(candidates, votes, self.strategy["n"], sampled))
+
+    def _hear(self, event: SolveEvent) -> None:
+        match event:
+            case CandidateFinished():
+                self.metrics.candidates.labels(event.finish_reason).inc()
+            case VotesChanged():
+                self.groups = event.groups
+            case BudgetWarning():
+                self.metrics.warnings.labels(event.limit).inc()
+            case _:
+                pass
+
+
+@dataclass(slots=True)
+class CallMeter:
+    """One call of a model as the metrics see it."""
+
+    metrics: OrchestratorMetrics
+    role: Role
+    verb: str
+    followed: Following | None
+    seconds: float = field(default=0.0, init=False)
+
+    @contextmanager
+    def open(self) -> Generator[None]:
+        """The call is being made."""
+        began = anyio.current_time()
+        try:
+            if self.followed is None:
+                yield
+            else:
+                with self.followed.waiting():
+                    yield
+        finally:
+            self.seconds = anyio.current_time() - began
+
+    def sent_again(self) -> None:
+        """It had to be sent once more."""
+        self.metrics.retries.labels(self.role).inc()
+
+    def ended(self, outcome: str, usage: Usage | None) -> None:
+        """It has ended."""
+        metrics, role = self.metrics, self.role
+        metrics.calls.labels(role, self.verb, outcome).inc()
+        if outcome == "ok":
+            metrics.call_seconds.labels(role, self.verb).observe(self.seconds)
         if usage is not None:
-            self.tokens.labels(role, "prompt").inc(usage.prompt_tokens)
-            self.tokens.labels(role, "cached").inc(usage.cached_tokens)
-            self.tokens.labels(role, "completion").inc(usage.completion_tokens)
-
-    def solved(self, strategy: str, result: SolveResult, utilisation: float, unknown: int) -> None:
-        """A solve has an answer."""
-        self.solves.labels(strategy, result.stop_reason).inc()
-        self.solve_seconds.labels(strategy).observe(result.usage.seconds)
-        self.utilisation.observe(utilisation)
-        self.usage_unknown.inc(unknown)
-        for entry in result.degraded:
-            self.degraded.labels(entry.code).inc()
+            metrics.tokens.labels(role, "prompt").inc(usage.prompt_tokens)
+            metrics.tokens.labels(role, "cached").inc(usage.cached_tokens)
+            metrics.tokens.labels(role, "completion").inc(usage.completion_tokens)

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Header
 
 from orchestrator import strategies
 from orchestrator.request import SolveRequest
-from orchestrator.runner import Runner, nobody, stream
+from orchestrator.run import nobody
+from orchestrator.runner import Runner, stream
 from services.contracts.events import SolveEvent
 from services.contracts.solve import SolveResult
 from services.errors import (

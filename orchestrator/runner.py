@@ -17,11 +17,12 @@ from orchestrator.budget import Ledger, LimitReached, Price
 from orchestrator.candidates import view
 from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.context import Context
-from orchestrator.journal import Journal, JournaledActor, JournaledCritic
+from orchestrator.journal import JournaledActor, JournaledCritic
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.outcomes import Outcome
 from orchestrator.ports import CallFailed, Equivalence
 from orchestrator.request import SolveRequest
+from orchestrator.run import USUAL, Run, Stamped, nobody
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.solve import AnswerNow, Emit, Solve
 from orchestrator.strategies.base import Strategy
@@ -48,25 +49,6 @@ SETTLE_SHARE, SETTLE_SECONDS = 0.1, 0.3
 """Kept back from the deadline, so that cancelled calls can settle before it: a share of it, and at most this long."""
 LOOK_BACK_SECONDS = 1.0
 """A solve that goes on after its deadline has this long to read what its journal holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """How a solve is run, where it is not the usual way.
-
-    `plain` drafts are the actor's bare answers, without the prompt that asks for steps. `id` names the solve. `started` is
-    when it first began, on the event loop's clock, in seconds: its deadline counts from there. `answer_now` ends it early.
-    Calls that stand in `journal` are not made again.
-    """
-
-    plain: bool = False
-    id: str | None = None
-    started: float | None = None
-    answer_now: AnswerNow | None = None
-    journal: Journal | None = None
-
-
-USUAL = Run()
 
 
 @dataclass(slots=True)
@@ -126,22 +108,17 @@ class Runner:
 
     async def _run(self, request: SolveRequest, strategy: Strategy, solve: Solve, started: float, how: Run) -> SolveResult:
         limits, ctx = solve.ledger.limits, Context(solve)
-        self.metrics.in_flight.inc()
         try:
-            await solve.emit(SolveStarted(strategy=strategy.resolved(), limits=limits))
-            self.metrics.first_event_seconds.observe(anyio.current_time() - started)
-            outcome = await self._outcome(strategy, ctx, limits, self._until(limits, started, how))
-            solve.release_reserved()
-            await ctx.cancel_unfinished()
-            result = self._result(request, strategy, solve, outcome, anyio.current_time() - started)
-        except CounterpointError as error:
-            self.metrics.solves.labels(strategy.resolved()["name"], error.code).inc()
-            raise
+            with self.metrics.following(solve, strategy.resolved()) as following:
+                await solve.emit(SolveStarted(strategy=strategy.resolved(), limits=limits))
+                following.first_event()
+                outcome = await self._outcome(strategy, ctx, limits, self._until(limits, started, how))
+                solve.release_reserved()
+                await ctx.cancel_unfinished()
+                result = self._result(request, strategy, solve, outcome, anyio.current_time() - started)
         finally:
             solve.release_reserved()
-            self.metrics.in_flight.dec()
-        shares = solve.ledger.shares()
-        self.metrics.solved(result.strategy["name"], result, max(shares.values(), default=0.0), solve.unknown_usages)
+        following.solved(result)
         await solve.flush()
         return result
 
@@ -210,7 +187,7 @@ class Runner:
             deadline=started + (limits.max_seconds or settings.default_max_seconds),
         )
         if emit is not nobody:
-            solve.send = _Stamped(solve, emit).send
+            solve.send = Stamped(solve, emit).send
         return solve
 
     def _result(
@@ -263,24 +240,6 @@ class Runner:
     @staticmethod
     def _costs(budget: Budget) -> bool:
         return any(part.max_cost is not None for part in (budget, budget.actor, budget.critic))
-
-
-async def nobody(_event: SolveEvent) -> None:
-    """Follow a solve without listening; events that nobody hears are not even stamped."""
-
-
-@dataclass(slots=True)
-class _Stamped:
-    """Stamps events with the solve, their number and what has been spent."""
-
-    solve: Solve
-    emit: Emit
-    seq: int = 0
-
-    async def send(self, event: SolveEvent) -> None:
-        self.seq += 1
-        stamp = {"solve_id": self.solve.id, "seq": self.seq, "spent": self.solve.ledger.tokens}
-        await self.emit(event.model_copy(update=stamp))
 
 
 async def stream(runner: Runner, request: SolveRequest, call: CallContext, emit: Emit, how: Run = USUAL) -> None:

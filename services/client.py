@@ -4,7 +4,7 @@ A service that cannot be connected to is `NotReady` and was sent nothing; a stre
 are repeated only before their first byte, here and nowhere else.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -64,23 +64,35 @@ async def fetch(
         raise EngineFailed(f"{client.base_url} did not answer with JSON") from error
 
 
+def _unheard() -> None:
+    return
+
+
 @asynccontextmanager
 async def stream_events(
-    client: httpx.AsyncClient, path: str, body: BaseModel | None, headers: Mapping[str, str]
+    client: httpx.AsyncClient,
+    path: str,
+    body: BaseModel | None,
+    headers: Mapping[str, str],
+    again: Callable[[], None] = _unheard,
 ) -> AsyncGenerator[AsyncIterator[ServerSentEvent]]:
     """POST `body`, or GET, and yield the answer's events; leaving early closes the connection, which the server notices.
+
+    `again` is told each time it is sent once more.
 
     Raises the error that the service answered with, `NotReady` where nothing could be sent, `EngineFailed` where the
     stream broke.
     """
-    response = await _open(client, path, body, headers)
+    response = await _open(client, path, body, headers, again)
     try:
         yield _events(response)
     finally:
         await response.aclose()
 
 
-async def _open(client: httpx.AsyncClient, path: str, body: BaseModel | None, headers: Mapping[str, str]) -> httpx.Response:
+async def _open(
+    client: httpx.AsyncClient, path: str, body: BaseModel | None, headers: Mapping[str, str], again: Callable[[], None]
+) -> httpx.Response:
     content = None if body is None else body.model_dump_json().encode()
     sent = {"content-type": "application/json", "accept": sse.MEDIA_TYPE, **headers}
     request = client.build_request("GET" if body is None else "POST", path, content=content, headers=sent)
@@ -95,6 +107,7 @@ async def _open(client: httpx.AsyncClient, path: str, body: BaseModel | None, he
         on=_worth_repeating, attempts=TRIES - 1, wait_initial=FIRST_WAIT_SECONDS, wait_max=LONGEST_WAIT_SECONDS, timeout=None
     ):
         with attempt:
+            again()
             return await _send(client, request)
     raise AssertionError("a retried call neither returned nor raised")
 

@@ -7,18 +7,16 @@ from contextlib import asynccontextmanager
 import anyio
 import structlog
 from fastapi import APIRouter, FastAPI
-from prometheus_client import Counter, Gauge
 from starlette.responses import JSONResponse
 
 from services.app import create_app
 from services.calls import Calls
 from services.contracts.model import ModelCard
-from services.contracts.usage import Usage
 from services.engines.protocol import Caller, Engine
 from services.errors import CounterpointError, EngineDied, NotReady
 from services.health import Check
 from services.identity import CallContext
-from services.metrics import ServiceMetrics
+from services.metrics import RoleMetrics
 from services.neutralise import neutralise
 from services.settings import RoleSettings
 
@@ -30,41 +28,15 @@ log = structlog.get_logger("role")
 OpenEngine = Callable[[], Awaitable[Engine]]
 
 
-class RoleMetrics(ServiceMetrics):
-    """What a role service measures of its calls."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = Counter(
-            "counterpoint_role_calls_total",
-            "Calls of this service by verb and how they ended.",
-            ("verb", "outcome"),
-            registry=self.registry,
-        )
-        self.tokens = Counter(
-            "counterpoint_role_tokens_total", "Tokens that the engine computed, by kind.", ("kind",), registry=self.registry
-        )
-        self.in_flight = Gauge("counterpoint_role_in_flight", "Calls running or waiting now.", registry=self.registry)
-        self.generating = Gauge(
-            "counterpoint_engine_in_flight", "Generations that the engine has not let go of.", registry=self.registry
-        )
-
-    def record(self, verb: str, outcome: str, usage: Usage) -> None:
-        """A call has ended."""
-        self.calls.labels(verb, outcome).inc()
-        self.tokens.labels("prompt").inc(usage.prompt_tokens)
-        self.tokens.labels("cached").inc(usage.cached_tokens)
-        self.tokens.labels("completion").inc(usage.completion_tokens)
-
-
 class RoleService:
     """An engine and the calls it works on. The engine is there while `running` is open."""
 
-    def __init__(self, settings: RoleSettings, open_engine: OpenEngine) -> None:
+    def __init__(self, settings: RoleSettings, open_engine: OpenEngine, metrics: RoleMetrics) -> None:
         self.settings = settings
         self.calls = Calls(settings.slots + settings.max_queue)
-        self.metrics = RoleMetrics()
+        self.metrics = metrics
         self.metrics.in_flight.set_function(lambda: len(self.calls))
+        self.metrics.most_in_flight.set(self.calls.most)
         self._open_engine = open_engine
         self.metrics.generating.set_function(lambda: self._engine.in_flight if self._engine else 0)
         self._engine: Engine | None = None

@@ -1,7 +1,10 @@
 """Runs an application: uvicorn, one worker, keep-alive longer than the clients' so that neither races the other."""
 
 import gc
+from collections.abc import Generator
+from contextlib import contextmanager
 
+import anyio
 import uvicorn
 from fastapi import FastAPI
 
@@ -36,3 +39,28 @@ def run(app: FastAPI, settings: ServiceSettings) -> None:
     tracing.configure(settings.traces, settings.table)
     gc.freeze()  # what was imported stays; collections need not walk it
     uvicorn.Server(config(app, settings.host, settings.port, settings.shutdown_seconds)).run()
+
+
+class _Beside(uvicorn.Server):
+    """A server whose process has other things to do, and its own way to end."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Signals are somebody else's."""
+        yield
+
+
+async def beside(app: FastAPI, settings: ServiceSettings) -> None:
+    """Serve until cancelled, in a process that does something else."""
+    server = _Beside(config(app, settings.host, settings.port, settings.shutdown_seconds))
+
+    async def serve() -> None:
+        with anyio.CancelScope(shield=True):
+            await server.serve()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            server.should_exit = True

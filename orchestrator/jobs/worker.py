@@ -21,7 +21,8 @@ from docket import Docket, Worker
 from orchestrator.jobs.job import Fenced, Held, Status, Taken
 from orchestrator.jobs.store import JobStore
 from orchestrator.journal import Record
-from orchestrator.runner import Run, Runner, stream
+from orchestrator.run import Run
+from orchestrator.runner import Runner, stream
 from orchestrator.solve import AnswerNow
 from services.contracts.errors import Problem
 from services.contracts.events import SolveEvent, SolveFailed, SolveFinished, SolveStarted

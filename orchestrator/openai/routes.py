@@ -15,7 +15,8 @@ from orchestrator.openai.dialogue import Dialogue
 from orchestrator.openai.presets import PRESETS, ModelEntry, ModelList, preset
 from orchestrator.openai.request import BODY, ChatRequest, parse
 from orchestrator.openai.wire import Chunk, Completion
-from orchestrator.runner import Run, Runner
+from orchestrator.run import Run
+from orchestrator.runner import Runner
 from services.contracts.events import SolveEvent, StepWritten
 from services.contracts.solve import SolveResult
 from services.errors import CounterpointError, InvalidRequest

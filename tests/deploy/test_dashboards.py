@@ -1,11 +1,11 @@
-"""The dashboard shows what the services export: every query, asked of a real Prometheus that scrapes them, has an answer."""
+"""Dashboards, rules and alerts speak of what the services export: a real Prometheus that scrapes them answers each query."""
 
 import json
 import re
 import shutil
 import subprocess
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,20 @@ import anyio
 import httpx
 import pytest
 import yaml
+from fastapi import FastAPI
+from jobs import submit
+from openai_server import Server
 from stack import Stack, stack
+from starlette.responses import PlainTextResponse
 
+from actor_service.routes import router as actor_router
+from actor_service.service import ActorService
 from counterpoint.supervisor import free_port
+from services.engines.openai_engine import OpenAIEngine, OpenAIOptions
 from services.engines.scripted import ScriptedOptions
+from services.role import create_role_app
+from services.settings import ActorSettings
+from services.testing import serve
 
 ROOT = Path(__file__).parents[2]
 PROVISIONING = ROOT / "deploy/grafana/provisioning"
@@ -25,7 +35,15 @@ DASHBOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text("utf-8")) for path in (PROVISIONING / "dashboards").glob("*.json")
 }
 PANELS: list[dict[str, Any]] = [panel for board in DASHBOARDS.values() for panel in board["panels"]]
-QUERIES: list[str] = [target["expr"] for panel in PANELS for target in panel["targets"]]
+QUERIES: list[str] = [target["expr"].replace("$__rate_interval", "1m") for panel in PANELS for target in panel["targets"]]
+RULES: list[dict[str, Any]] = [
+    rule
+    for path in sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
+    for group in yaml.safe_load(path.read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
+ALERTS = {rule["alert"]: re.sub(r" (==|>) [\d.]+", "", rule["expr"]) for rule in RULES if "alert" in rule}
+"""Each alert's query without its thresholds: what it looks at."""
 RELIED_UPON = {
     "counterpoint_solves_total",
     "counterpoint_solve_seconds_bucket",
@@ -36,6 +54,8 @@ RELIED_UPON = {
     "counterpoint_in_flight",
 }
 """The metrics whose names are promised."""
+ON_OCCASION = {"status", "alertstate"}
+"""Labels that have a value only once something went wrong."""
 
 
 def test_grafana_finds_its_dashboards_and_their_source():
@@ -53,32 +73,36 @@ def test_grafana_finds_its_dashboards_and_their_source():
     assert {board["uid"] for board in DASHBOARDS.values()} == set(DASHBOARDS)
 
 
-def test_the_panels_say_what_they_show_and_do_not_overlap():
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_the_panels_say_what_they_show_and_do_not_overlap(name: str):
     """Each has its own id and place, a title, a sentence and a unit."""
-    assert len({panel["id"] for panel in PANELS}) == len(PANELS) > 6
-    assert all(panel["title"] and panel["description"] and panel["fieldConfig"]["defaults"]["unit"] for panel in PANELS)
-    for one, other in combinations([panel["gridPos"] for panel in PANELS], 2):
+    panels = DASHBOARDS[name]["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) > 6
+    assert all(panel["title"] and panel["description"] and panel["fieldConfig"]["defaults"]["unit"] for panel in panels)
+    for one, other in combinations([panel["gridPos"] for panel in panels], 2):
         beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         assert beside or one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
-    assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in PANELS)
+    assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in panels)
 
 
 def test_every_metric_that_is_promised_is_shown():
-    """Whoever builds a dashboard of their own may start from this one."""
+    """Whoever builds a dashboard of their own may start from these."""
     assert set(re.findall(r"counterpoint_\w+", " ".join(QUERIES))) >= RELIED_UPON
 
 
 @asynccontextmanager
-async def prometheus(targets: list[str], directory: Path) -> AsyncGenerator[httpx.AsyncClient]:
+async def prometheus(services: list[str], engines: list[str], directory: Path) -> AsyncGenerator[httpx.AsyncClient]:
     """A Prometheus with the configuration in `deploy`, but for where the services are and how often they are asked."""
-    configuration = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text("utf-8"))
-    configuration["global"]["scrape_interval"] = "100ms"
-    (job,) = configuration["scrape_configs"]
-    assert len(job["static_configs"][0]["targets"]) == len(targets)
-    job["static_configs"][0]["targets"] = targets
-    (directory / "prometheus.yml").write_text(yaml.safe_dump(configuration), "utf-8")
+    shutil.copytree(ROOT / "deploy/prometheus", directory / "prometheus")
+    path = directory / "prometheus/prometheus.yml"
+    configuration = yaml.safe_load(path.read_text("utf-8"))
+    configuration["global"] = {"scrape_interval": "200ms", "evaluation_interval": "500ms"}
+    del configuration["scrape_configs"][0]["dns_sd_configs"]
+    configuration["scrape_configs"][0]["static_configs"][0]["targets"] = services
+    path.write_text(yaml.safe_dump(configuration), "utf-8")
+    (directory / "prometheus/engines/servers.yml").write_text(yaml.safe_dump([{"targets": engines}]), "utf-8")
     address = f"127.0.0.1:{free_port()}"
-    command = ["prometheus", f"--config.file={directory}/prometheus.yml", f"--storage.tsdb.path={directory}/data"]
+    command = ["prometheus", f"--config.file={path}", f"--storage.tsdb.path={directory}/data"]
     async with await anyio.open_process(
         [*command, f"--web.listen-address={address}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -89,36 +113,100 @@ async def prometheus(targets: list[str], directory: Path) -> AsyncGenerator[http
             process.terminate()
 
 
-async def answer(client: httpx.AsyncClient, query: str) -> list[dict[str, Any]]:
+async def asked(client: httpx.AsyncClient, path: str, **params: str) -> Any:
     """What Prometheus answers, as soon as it has started and made anything of it."""
     while True:
         with suppress(httpx.TransportError):
-            response = await client.get("/api/v1/query", params={"query": query})
+            response = await client.get(f"/api/v1/{path}", params=params)
             assert response.status_code in {200, 503}, response.text
-            found: list[dict[str, Any]] = response.json()["data"]["result"] if response.is_success else []
-            if found:
+            found: Any = response.json()["data"] if response.is_success else None
+            if found["result"] if path == "query" and found else found:
                 return found
         await anyio.sleep(0.05)
 
 
+async def answer(client: httpx.AsyncClient, query: str) -> list[dict[str, Any]]:
+    """The series that a query makes."""
+    try:
+        with anyio.fail_after(30):
+            return (await asked(client, "query", query=query))["result"]
+    except TimeoutError:
+        raise AssertionError(f"there is no answer to {query}") from None
+
+
 async def use(running: Stack) -> None:
-    """Solves of every kind: well, and with critiques that cannot be read."""
-    for seed in range(3):
-        for strategy in ("refine", {"name": "best_of_n", "n": 2}):
+    """Solves of every kind, again and again: well, at a limit, with critiques that cannot be read, as jobs."""
+    seed = 0
+    while True:
+        seed += 1
+        vote = {"name": "best_of_n", "n": 3, "select": "majority", "inner": {"name": "refine", "rounds": 1}}
+        for strategy in ("refine", "best_of_n", vote):
             await running.solve(strategy=strategy, sampling={"seed": seed})
+        await running.solve(budget={"max_calls": 2}, sampling={"seed": seed})
+        await submit(running.client)
+        chat = {"model": "counterpoint-single", "messages": [{"role": "user", "content": "Add 1 and 2."}]}
+        assert (await running.client.post("/v1/chat/completions", json=chat)).is_success
+
+
+@asynccontextmanager
+async def before_servers() -> AsyncGenerator[str]:
+    """An actor whose engine is a server of somebody else."""
+    settings = ActorSettings.load(dialect="structured")
+    async with serve(Server().app()) as url:
+
+        async def open_engine() -> OpenAIEngine:
+            return OpenAIEngine(OpenAIOptions((url,), "scripted", 4096))
+
+        actor = ActorService(settings, open_engine)
+        async with serve(create_role_app(actor, "actor", [actor_router(actor)])) as actor_url:
+            yield actor_url
+
+
+def recorded_vllm() -> FastAPI:
+    """What vLLM exports, see `recorded/record.py`."""
+    app = FastAPI()
+    text = Path(__file__).with_name("recorded").joinpath("vllm.txt").read_text("utf-8")
+
+    @app.get("/metrics")
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(text)
+
+    return app
 
 
 @pytest.mark.anyio
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 async def test_every_query_has_an_answer(tmp_path: Path):
-    """No metric is misspelt, and every label that a query groups by is one that the metric has."""
-    async with stack(critic=ScriptedOptions(garbage_rate=0.5)) as running:
-        await use(running)
-        targets = [url.removeprefix("http://") for url in running.urls]
-        async with prometheus(targets, tmp_path) as client:
-            for query in QUERIES:
-                with anyio.fail_after(20):
-                    found = await answer(client, query.replace("$__rate_interval", "1m"))
-                (labels,) = re.findall(r"by \(([^)]*)\)", query) or [""]
-                grouped = set(re.findall(r"\w+", labels)) - {"le"}
-                assert all(grouped <= set(series["metric"]) for series in found), query
+    """No metric, label or value is misspelt, in a panel, a rule or an alert; every rule can be evaluated."""
+    async with AsyncExitStack() as opened:
+        running = await opened.enter_async_context(stack(critic=ScriptedOptions(garbage_rate=0.3)))
+        servers = await opened.enter_async_context(before_servers())
+        engine = await opened.enter_async_context(serve(recorded_vllm()))
+        services, engines = ([url.removeprefix("http://") for url in urls] for urls in ((*running.urls, servers), [engine]))
+        client = await opened.enter_async_context(prometheus(services, engines, tmp_path))
+        using = await opened.enter_async_context(anyio.create_task_group())
+        using.start_soon(use, running)
+        recorded = [rule["record"] for rule in RULES if "record" in rule]
+        for query in [*recorded, *QUERIES, *ALERTS.values()]:
+            found = await answer(client, query)
+            grouped = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", query)))) - {"le"}
+            assert all(grouped <= set(series["metric"]) for series in found), query
+        for query in [*QUERIES, *(rule["expr"] for rule in RULES)]:
+            await values_exist(client, query)
+        groups = (await asked(client, "rules"))["groups"]
+        assert {rule["name"]: rule["health"] for group in groups for rule in group["rules"]} == {
+            rule.get("record") or rule["alert"]: "ok" for rule in RULES
+        }
+        using.cancel_scope.cancel()
+
+
+async def values_exist(client: httpx.AsyncClient, query: str) -> None:
+    """Every value that a query looks for is one that the metric's label has, or has a chance to have."""
+    for metric, matchers in re.findall(r"([\w:]+)\{([^}]*)\}", query):
+        for label, wanted in re.findall(r'(\w+)(?:=~|!=|=)"([^"]*)"', matchers):
+            if label in ON_OCCASION:
+                continue
+            with anyio.fail_after(20):
+                known = await asked(client, f"label/{label}/values", **{"match[]": metric})
+            for part in re.sub(r"\((.*)\)", r"\1", wanted).split("|"):
+                assert any(re.search(f"{part}$", value) for value in known), f"{metric}: {label} is never {part}"

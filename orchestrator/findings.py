@@ -1,0 +1,90 @@
+"""What the candidates of a solve tell about its critic, its refinements and its early stops. Pure functions."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from orchestrator.answers.text import compare
+from orchestrator.candidates import Candidate
+from services.contracts.critique import Verdict
+from services.contracts.solve import VoteGroup
+
+Vote = Literal["majority", "minority"]
+Acceptance = Literal["accepted", "rejected", "unjudged"]
+
+UNJUDGED: Acceptance = "unjudged"
+ACCEPTANCES: tuple[Acceptance, ...] = ("accepted", "rejected", UNJUDGED)
+FEW = 2
+"""Votes that a majority has at least."""
+ACCEPT_AT = 0.5
+"""Where a strategy does not say from which p_correct it accepts."""
+_VOTES: dict[str, Vote] = {"same": "majority", "different": "minority"}
+
+
+def voted(candidates: Iterable[Candidate], groups: Sequence[VoteGroup]) -> Iterator[tuple[Verdict, Vote]]:
+    """The verdict on each judged candidate, and whether its answer is the majority's; none where there is no majority.
+
+    The majority is of votes, not of weight, since the critic gives the weight. Answers that only mathematics could compare
+    are left out.
+    """
+    leading = _leading(groups)
+    if leading is None:
+        return
+    known: dict[str, Vote | None] = {}
+    for candidate in candidates:
+        answer, verdict = candidate.answer, candidate.verdict
+        if answer is None or verdict is None:
+            continue
+        if answer not in known:
+            known[answer] = _VOTES.get(compare(answer, leading))
+        vote = known[answer]
+        if vote is not None:
+            yield verdict, vote
+
+
+def refined(candidates: Sequence[Candidate], strategy: Mapping[str, Any]) -> Iterator[tuple[Acceptance, Acceptance]]:
+    """What the critic said of each refinement's original, and of the refinement."""
+    by_id = {candidate.id: candidate for candidate in candidates}
+    accept_at = _accept_at(strategy)
+    for candidate in candidates:
+        original = by_id.get(candidate.parent or "")
+        if original is not None:
+            yield _acceptance(original, accept_at), _acceptance(candidate, accept_at)
+
+
+def not_drawn(candidates: Iterable[Candidate], votes: int, n: int, sampled: int) -> float:
+    """Completion tokens that `n` branches would have taken beyond those that were `sampled`, if all were like the voters."""
+    branches: dict[int, int] = {}
+    for candidate in candidates:
+        branch = candidate.place[0][0]
+        branches[branch] = branches.get(branch, 0) + candidate.completion_tokens
+    voters = [branches[branch] for branch in sorted(branches)[:votes]]
+    return max(0.0, n * sum(voters) / len(voters) - sampled) if voters else 0.0
+
+
+def not_written(candidates: Sequence[Candidate]) -> float:
+    """Completion tokens that candidates which were cut short lack of their solve's mean whole candidate."""
+    cut = [candidate.completion_tokens for candidate in candidates if candidate.finish_reason == "cancelled"]
+    whole = [candidate.completion_tokens for candidate in candidates if candidate.finish_reason != "cancelled"]
+    return math.fsum(max(0.0, sum(whole) / len(whole) - tokens) for tokens in cut) if whole else 0.0
+
+
+def _leading(groups: Sequence[VoteGroup]) -> str | None:
+    """The answer that has more votes than any other, if it has a few."""
+    ranked = sorted(groups, key=lambda group: group.votes, reverse=True)
+    if not ranked or ranked[0].votes < FEW or (len(ranked) > 1 and ranked[1].votes == ranked[0].votes):
+        return None
+    return ranked[0].answer
+
+
+def _acceptance(candidate: Candidate, accept_at: float) -> Acceptance:
+    if candidate.verdict is None:
+        return UNJUDGED
+    return "accepted" if candidate.accepted(accept_at) else "rejected"
+
+
+def _accept_at(strategy: Mapping[str, Any]) -> float:
+    """From which p_correct the strategy, or the one inside it, accepts."""
+    while "accept_at" not in strategy and "inner" in strategy:
+        strategy = strategy["inner"]
+    return strategy.get("accept_at", ACCEPT_AT)
