@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 
 import anyio
@@ -120,7 +121,8 @@ def _looked_at(settings: OrchestratorSettings, metrics: OrchestratorMetrics) -> 
 
 def docket_of(settings: OrchestratorSettings) -> Docket:
     """Where jobs are queued and limits are counted: in Redis, or in this process's own memory."""
-    return Docket("counterpoint", settings.redis_url or f"memory://{new_id('jobs')}")
+    url = settings.redis_url or f"memory://{new_id('jobs')}"
+    return Docket("counterpoint", url, execution_ttl=timedelta(0))  # what became of a job is the store's to know
 
 
 def limits_of(settings: OrchestratorSettings, docket: Docket) -> Limits:

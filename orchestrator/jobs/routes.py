@@ -74,7 +74,7 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
                 await docket.add(TASK, key=job.id)(job.id)
             except (RedisError, OSError) as error:
                 raise NotReady(f"jobs are queued in Redis, which cannot be reached: {error}", retry_after=1) from error
-        return Submitted(id=job.id, status=job.status, events_url=job.events_url, durable=job.durable)
+        return _submitted(job)
 
     @routes.get("/{job}", responses=FOUND)
     async def look(job: str, call: Call) -> Job:
@@ -112,8 +112,11 @@ async def _wished(store: JobStore, job: str, wish: Wish) -> Submitted:
     forgotten = wish == "cancel" and await store.forget(job, failure(job, 1, Cancelled("the job was cancelled")))
     if not forgotten and not await store.wish(job, wish):
         raise JobFinished("the job has ended; see its result")
-    found = await store.get(job)
-    return Submitted(id=found.id, status=found.status, events_url=found.events_url, durable=found.durable)
+    return _submitted(await store.get(job))
+
+
+def _submitted(job: Job) -> Submitted:
+    return Submitted(id=job.id, status=job.status, events_url=job.events_url, durable=job.durable)
 
 
 def _seeded(request: SolveRequest) -> SolveRequest:

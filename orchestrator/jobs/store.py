@@ -92,7 +92,10 @@ class JobStore:
         keys, now = _keys(job), str(time.time())
         async with self._client() as redis:
             data = event.model_dump_json()
-            return bool(await redis.eval(scripts.FORGET, len(keys), *keys, event.type, data, now, str(self.ttl)))
+            forgotten = bool(await redis.eval(scripts.FORGET, len(keys), *keys, event.type, data, now, str(self.ttl)))
+            if forgotten:
+                await self.docket.cancel(job)
+            return forgotten
 
     async def wish(self, job: str, wish: Wish) -> bool:
         """Ask for a job's end; False if it has ended. Raises `NotFound`, `NotReady`."""
