@@ -40,7 +40,8 @@ Work = Callable[[Stack, Told], Awaitable[list[str]]]
 def measure_run(  # noqa: PLR0913, PLR0917 - options of a command
     strategies: Annotated[list[str], typer.Option("--strategy", help="A name, or an object as in POST /solve; repeatable.")],
     budgets: Annotated[
-        list[str] | None, typer.Option("--budget", help="Tokens a solve, or 6x: six greedy drafts; repeatable.")
+        list[str] | None,
+        typer.Option("--budget", help="Tokens a solve, or 6x: six greedy drafts of the problem; repeatable."),
     ] = None,
     problems: ProblemSet = "pocket",
     count: Annotated[int, typer.Option(min=1, help="Problems.")] = 200,
@@ -62,11 +63,8 @@ def measure_run(  # noqa: PLR0913, PLR0917 - options of a command
         async def go(wanted: list[Plan]) -> dict[str, list[Row]]:
             return await run(running.orchestrator, wanted, chosen, out, seed, told, concurrency)
 
-        draft = 1.0
-        if multiples:
-            rows = (await go([plans.GREEDY]))[plans.GREEDY.name]
-            draft = sum(row["tokens"] for row in rows) / len(rows)
-        await go(plans.limited(asked, budgets or [], draft))
+        greedy = (await go([plans.GREEDY]))[plans.GREEDY.name] if multiples else []
+        await go(plans.limited(asked, budgets or [], greedy))
         return _reported(out)
 
     _measure(work, urls, models)

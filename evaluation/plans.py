@@ -2,20 +2,20 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from evaluation.runs import Plan
+from evaluation.runs import Plan, Row
 from orchestrator.strategies import parse
 
 ROOMY: dict[str, float] = {"max_tokens": 1_000_000, "max_calls": 10_000, "max_seconds": 3_600}
 """No limit that a solve would meet: what it costs is then the strategy's own choice."""
 
 GREEDY = Plan("greedy", {"name": "single"}, {"temperature": 0.0}, dict(ROOMY))
-"""The measure of budgets that are multiples: one draft, at temperature 0."""
+"""The measure of budgets that are multiples: one draft of the same problem, at temperature 0."""
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)(x?)")
 
@@ -42,17 +42,18 @@ def multiple(budget: str) -> bool:
     return _parts(budget)[1] == "x"
 
 
-def limited(plans: Sequence[Plan], budgets: Sequence[str], draft: float) -> list[Plan]:
-    """Every plan under every budget, or without one where there is none; `draft` is what `1x` is, in tokens."""
-    if not budgets:
-        return list(plans)
-    return [_limited(plan, budget, draft) for plan in plans for budget in budgets]
+def limited(plans: Sequence[Plan], budgets: Sequence[str], greedy: Sequence[Row]) -> list[Plan]:
+    """Every plan under every budget, or without one where there is none; rows of `GREEDY` tell what `1x` of a problem is."""
+    drafts = {row["id"]: row["tokens"] for row in greedy}
+    return [_limited(plan, budget, drafts) for plan in plans for budget in budgets] or list(plans)
 
 
-def _limited(plan: Plan, budget: str, draft: float) -> Plan:
+def _limited(plan: Plan, budget: str, drafts: Mapping[str, int]) -> Plan:
     amount, unit = _parts(budget)
-    tokens = round(float(amount) * (draft if unit else 1))
-    return replace(plan, name=f"{plan.name}@{budget}", budget={**plan.budget, "max_tokens": tokens})
+    name = f"{plan.name}@{budget}"
+    if unit:
+        return replace(plan, name=name, times=float(amount), drafts=drafts)
+    return replace(plan, name=name, budget={**plan.budget, "max_tokens": round(float(amount))})
 
 
 def _parts(budget: str) -> tuple[str, str]:

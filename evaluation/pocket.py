@@ -53,7 +53,7 @@ LIMITED = (
     (_plan("refine", 0.0, "refine", mode="auto", gate_depth="explain"), ("2x", "6x", "10x", "16x")),
     (_plan("best_of_n", TEMPERATURE, "best_of_n", n=16, select="weighted"), ("6x", "16x", "32x")),
 )
-"""Strategies under hard limits, in multiples of the greedy draft's mean."""
+"""Strategies under hard limits, in multiples of each problem's own greedy draft."""
 
 
 async def measure(
@@ -67,7 +67,8 @@ async def measure(
     table.rows = await run(client, PLANS, table.items, out, seed, progress)
     table.draft = table.tokens(GREEDY.name)
     for plan, budgets in LIMITED:
-        table.rows |= await run(client, limited([plan], budgets, table.draft), table.items, out, seed, progress)
+        limits = limited([plan], budgets, table.rows[GREEDY.name])
+        table.rows |= await run(client, limits, table.items, out, seed, progress)
     needed = {table.rival_vote(tokens) for tokens in (None, *(budget * table.draft for budget in BUDGETS))}
     chosen = [vote for vote in votes if vote.name in needed]
     table.votes = await run(client, chosen, table.items, out / "votes", seed, progress)
@@ -80,17 +81,17 @@ async def measure(
 
 async def _supervised(table: Table, services: Services, out: Path, progress: Progress) -> None:
     """The calls of the role services that no strategy makes."""
-    drafts = {row["id"]: row["solution"] for row in table.rows[GREEDY.name]}
+    solutions = {row["id"]: row["solution"] for row in table.rows[GREEDY.name]}
     samples = {row["id"]: row["candidates"] for row in table.rows[WIDE.name]}
 
     def told(name: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(name, done, total)
 
     async def ceiling(item: Item) -> Row:
-        return await supervision.ceiling(services, item, drafts[item.id])
+        return await supervision.ceiling(services, item, solutions[item.id])
 
     async def control(item: Item) -> Row:
-        return await supervision.control(services, item, drafts[item.id])
+        return await supervision.control(services, item, solutions[item.id])
 
     async def judged(item: Item) -> Row:
         return await supervision.judged(services, item, samples[item.id])

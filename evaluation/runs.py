@@ -6,7 +6,7 @@ a row too, with its problem object, counts as wrong, and is asked for again the 
 """
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -33,20 +33,27 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked for each problem: the body of `POST /solve` but for the problem and the seed."""
+    """What is asked for each problem: the body of `POST /solve` but for the problem and the seed.
+
+    With `times` its limit of tokens is so many times the problem's own greedy draft, as a vote's price is; `drafts` are the
+    tokens of those.
+    """
 
     name: str
     strategy: dict[str, Any]
     sampling: dict[str, Any] = field(default_factory=dict[str, Any])
     budget: dict[str, Any] = field(default_factory=dict[str, Any])
+    times: float | None = None
+    drafts: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
 
     def body(self, item: Item, seed: int) -> dict[str, Any]:
         """The request; its seed depends on the run's seed and the problem, and not on the plan."""
+        limit = {} if self.times is None else {"max_tokens": round(self.times * self.drafts[item.id])}
         return {
             "problem": item.problem,
             "strategy": self.strategy,
             "sampling": {**self.sampling, "seed": seed_of(item, seed)},
-            "budget": self.budget,
+            "budget": self.budget | limit,
             "trace": "full",
         }
 
@@ -81,7 +88,7 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Write it."""
         folder.mkdir(parents=True, exist_ok=True)
-        fields = ("strategy", "sampling", "budget")
+        fields = ("strategy", "sampling", "budget", "times")
         plans = {name: {field: getattr(plan, field) for field in fields} for name, plan in self.plans.items()}
         text = json.dumps({"seed": self.seed, "plans": plans, "groups": self.groups}, indent=1)
         (folder / MANIFEST).write_text(f"{text}\n", "utf-8")

@@ -12,11 +12,12 @@ from typing import Literal, TypeVar
 
 import anyio
 
-from orchestrator import estimate, judging, writing
+from orchestrator import estimate, judging, rounds, writing
 from orchestrator.budget import LimitReached, Want
-from orchestrator.candidates import Candidate, steps_before_error
+from orchestrator.candidates import Candidate
 from orchestrator.outcomes import Attempt, Outcome
 from orchestrator.ports import CallFailed
+from orchestrator.rounds import Mode
 from orchestrator.selection import Poll
 from orchestrator.solve import Solve
 from orchestrator.watching import Watch, Watcher
@@ -26,9 +27,6 @@ from services.contracts.critique import DEPTHS, Critique, Depth
 from services.contracts.events import CandidateFinished, CandidateJudged, SolveEvent
 
 ResultT = TypeVar("ResultT")
-
-Mode = Literal["rewrite", "rewind", "auto"]
-"""How a refinement begins: anew, after the steps before the first error, or after them where that promises more."""
 
 WARM = 0.5
 """Samples that must differ are drawn no colder: a second one at temperature 0 would be the first one again."""
@@ -66,12 +64,6 @@ class Context:
         """The cheapest depth that tells right from wrong: where a verdict reads a whole critique, having it written."""
         card = self.solve.critic.card
         return "explain" if estimate.reads(card, "verdict") > estimate.reads(card, "explain") else "verdict"
-
-    @property
-    def can_rewind(self) -> bool:
-        """Whether the actor's engine can continue a solution after its kept steps."""
-        card = self.solve.actor.card
-        return card is None or card.capabilities.prefix
 
     async def draft(
         self,
@@ -133,7 +125,8 @@ class Context:
     ) -> Candidate | None:
         """Write a new attempt given `original`'s critique, after its first `keep_steps` steps; None if the actor failed.
 
-        Raises `LimitReached` unless the attempt and its judgement can both be leased. `watch`: see `draft`.
+        Raises `LimitReached` unless the attempt and its judgement can both be leased; where the attempt alone can, it is
+        made and offered first, since it promises more than a candidate that was rejected. `watch`: see `draft`.
         """
         number = original.round + 1
         slot = Slot(f"{original.id.split('.')[0]}.{number}", parent=original.id, round=number)
@@ -141,10 +134,16 @@ class Context:
 
         async def write(seen: Seen) -> Candidate | None:
             manner = Manner(temperature, max_tokens, seen=seen)
-            attempts = writing.refine(
-                self.solve, original, [slot], keep_steps, self._judging(judge, original), place, manner
-            )
-            return (await attempts)[0]
+
+            async def attempt(judging: Want | None) -> Candidate | None:
+                return (await writing.refine(self.solve, original, [slot], keep_steps, judging, place, manner))[0]
+
+            try:
+                return await attempt(self._judging(judge, original))
+            except LimitReached:
+                rounds.require(self.solve, original, explained=True)
+                self._offer_unjudged(await attempt(None))
+                raise
 
         if watch is None:
             return await write(_unseen)
@@ -169,28 +168,18 @@ class Context:
         return await self.refine(below, keep_steps=MAX_STEPS, judge=judge, max_tokens=max_tokens)
 
     def kept(self, candidate: Candidate, mode: Mode) -> int:
-        """Steps that a refinement of `candidate` keeps: those before its first error.
+        """Steps that a refinement of `candidate` keeps; see `rounds.kept`."""
+        return rounds.kept(self.solve, candidate, mode)
 
-        None in mode `rewrite`, where the error is unknown, and where the engine cannot continue a solution (degraded in
-        mode `rewind`). Mode `auto` keeps none either where `candidate` was itself rewound and errs where its parent did.
-        """
-        before = steps_before_error(candidate)
-        if (mode == "rewrite" and candidate.finish_reason != "cancelled") or before == 0:
-            return 0
-        if not self.can_rewind:
-            if mode == "rewind":
-                self.solve.note("rewind_unavailable", "the actor's engine cannot continue a solution; it was rewritten")
-            return 0
-        parent = self.solve.candidates.get(candidate.parent or "")
-        again = mode == "auto" and parent is not None and steps_before_error(parent) == before
-        return 0 if again else before
+    def begin_round(self, candidate: Candidate) -> None:
+        """Raise `LimitReached` unless an explanation and a refinement are likely to fit together."""
+        rounds.require(self.solve, candidate, explained=candidate.judged_at("explain"))
 
-    def begin_round(self, candidate: Candidate, judge: Depth) -> None:
-        """Raise `LimitReached` unless an explanation, a refinement and its judgement are likely to fit together."""
-        turns = [turn.content for turn in self.solve.turns]
-        explain, refine, verdict = estimate.round_of(self.solve.critic.card, self.solve.actor.card, turns, candidate, judge)
-        known = candidate.judged_at("explain")
-        self.solve.ledger.require(actor=refine, critic=verdict if known else explain + verdict)
+    def _offer_unjudged(self, refined: Candidate | None) -> None:
+        """Make a refinement that nobody will judge the incumbent where it is likelier right than that one."""
+        doubted = self.incumbent is None or (self.incumbent.confidence or 0.0) < self.prior
+        if refined is not None and refined.answer is not None and doubted:
+            self.offer(refined, replace=True)
 
     async def judge(self, candidate: Candidate, depth: Depth, *, explain: Literal["first", "all"] = "first") -> Candidate:
         """The candidate with a critique at `depth` or deeper; unchanged where the critic is unavailable.

@@ -25,11 +25,25 @@ EXPLANATION_TOKENS = 192
 """A critique in words, likely, before one of the same solve is known."""
 
 
-def prompt(card: ModelCard | None, verb: str, texts: Iterable[str]) -> tuple[int, int]:
+def prompt(
+    card: ModelCard | None, verb: str, texts: Iterable[str], bytes_per_token: float = LIKELY_BYTES_PER_TOKEN
+) -> tuple[int, int]:
     """Bound and likely length, in tokens, of the prompt for `verb` with these texts."""
     overhead = card.overhead.get(verb, DEFAULT_OVERHEAD) if card else DEFAULT_OVERHEAD
     parts = [len(text.encode()) + STEP_TOKENS for text in texts]
-    return overhead + sum(parts), overhead + ceil(sum(parts) / LIKELY_BYTES_PER_TOKEN)
+    return overhead + sum(parts), overhead + ceil(sum(parts) / bytes_per_token)
+
+
+def density(candidate: Candidate) -> float:
+    """Bytes a token: those of `candidate`'s own text where it was written in one go, else the likely ones."""
+    if candidate.parent is not None or candidate.finish_reason == "cancelled" or not candidate.completion_tokens:
+        return LIKELY_BYTES_PER_TOKEN
+    return max(1.0, len(candidate.text.encode()) / candidate.completion_tokens)
+
+
+def length(candidate: Candidate, after: int = 0) -> int:
+    """Likely tokens of `candidate` after so many steps."""
+    return ceil(sum(len(step.text.encode()) + 1 for step in candidate.steps[after:]) / density(candidate))
 
 
 def critique_completion(depth: Depth, steps: int, max_tokens: int) -> int:
@@ -73,7 +87,7 @@ def reads(card: ModelCard | None, depth: Depth) -> float:
 def refining(card: ModelCard | None, turns: Iterable[str], original: Candidate) -> tuple[int, int]:
     """Bound and likely length of the prompt that hands a solution and its critique back to the actor."""
     words = [said.text for said in original.critique.explanations] if original.critique else []
-    bound, likely = prompt(card, "refine", [*turns, original.text, *words])
+    bound, likely = prompt(card, "refine", [*turns, original.text, *words], density(original))
     return bound + STEP_TOKENS * len(original.steps), likely
 
 
@@ -82,13 +96,13 @@ def round_of(
 ) -> tuple[Charge, Charge, Charge]:
     """Likely charges of one round on `candidate`: its explanation, a refinement as long as it, and that one's judgement."""
     steps = len(candidate.steps)
-    length = ceil(len(candidate.text.encode()) / LIKELY_BYTES_PER_TOKEN)
+    written = length(candidate)
     explain, verdict = (judging(critic, depth, turns, steps, explanation(candidate)) for depth in ("explain", judge))
     _, refine = refining(actor, turns, candidate)
     return (
-        _likely(explain.likely + ceil(explain.reads * length), STEP_TOKENS * 4),
-        _likely(refine, length),
-        _likely(verdict.likely + ceil(verdict.reads * length), verdict.completion),
+        _likely(explain.likely + ceil(explain.reads * written), STEP_TOKENS * 4),
+        _likely(refine, written),
+        _likely(verdict.likely + ceil(verdict.reads * written), verdict.completion),
     )
 
 

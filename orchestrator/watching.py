@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from orchestrator import estimate, judging
+from orchestrator import judging, rounds
 from orchestrator.budget import Charge, LimitReached, Place
 from orchestrator.candidates import Candidate
 from orchestrator.ports import CallFailed
@@ -97,7 +97,7 @@ class Watcher:
         text = "\n".join(step.text for step in steps)
         part = Candidate(self.slot.id, self.slot.parent, self.slot.round, text, steps, None, "cancelled")
         try:
-            self.solve.ledger.require(actor=Charge(), critic=self._price(part))
+            self.solve.ledger.require(actor=Charge(), critic=rounds.explanation(self.solve, part))
             judged = await judging.critique(
                 self.solve, part, self._depth, "first", (*self.place, len(steps)), reserved=False
             )
@@ -120,22 +120,13 @@ class Watcher:
     def _depth(self) -> Depth:
         return "labels"
 
-    def _price(self, part: Candidate) -> Charge:
-        explain, _, _ = self._round(part)
-        return explain
-
     def _affordable(self, part: Candidate) -> bool:
         """Whether what was aborted could be explained, refined and judged."""
-        explain, refine, verdict = self._round(part)
         try:
-            self.solve.ledger.require(actor=refine, critic=explain + verdict)
+            rounds.require(self.solve, part, judge=self._depth)
         except LimitReached:
             return False
         return True
-
-    def _round(self, part: Candidate) -> tuple[Charge, Charge, Charge]:
-        turns = [turn.content for turn in self.solve.turns]
-        return estimate.round_of(self.solve.critic.card, self.solve.actor.card, turns, part, self._depth)
 
     def _whole(self, part: Candidate) -> bool:
         """Whether what was read is the whole solution."""

@@ -96,10 +96,12 @@ async def refine(
 ) -> list[Candidate | None]:
     """Write new attempts at `original` with its critique in one call; None (and degraded) for those that failed.
 
-    Raises `LimitReached` also where an attempt and its verdict cannot both be leased.
+    Raises `LimitReached` also where an attempt as long as what it replaces and its verdict cannot both be leased.
     """
     bound, likely = estimate.refining(solve.actor.card, [turn.content for turn in solve.turns], original)
-    want = Want(bound, likely, manner.completion(solve), n=len(slots), judge=judge, strict=judge is not None)
+    completion = manner.completion(solve)
+    least = min(completion, max(1, estimate.length(original, keep_steps)))
+    want = Want(bound, likely, completion, n=len(slots), judge=judge, strict=True, least=least)
     tries = Tries(solve, "actor", want, place)
     while True:
         grant = await tries.lease()

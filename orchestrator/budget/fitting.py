@@ -19,7 +19,8 @@ class Want:
 
     The prompt has at most `bound` tokens, as a rule `likely`. Each of `n` completions has at most `completion`. `judge`
     is what judging one of them will take beside the completion itself, which it reads `reads` times over; it is reserved
-    with the call. `strict` forbids the call where that cannot be reserved.
+    with the call. `strict` forbids the call where that cannot be reserved, or where a completion has to be shorter than
+    `least`.
     """
 
     bound: int
@@ -29,6 +30,7 @@ class Want:
     judge: "Want | None" = None
     strict: bool = False
     reads: float = 1.0
+    least: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,13 @@ def _more_useful(judged: Fit | None, alone: Fit | None) -> Fit | None:
 
 
 def exhausted(roles: Roles, role: Role, want: Want) -> LimitReached:
-    """The error that names the limit under which not even one token of completion fits."""
-    call = _call(roles[role], want.likely, 1, 1)
+    """The error that names the limit under which not even the shortest useful completion fits."""
+    call = _call(roles[role], want.likely, 1, want.least)
     for node in roles[role].lineage():
         limit = node.lacking(call)
         if limit is not None:
             return node.limit_reached(limit, call.by_limit()[limit])
-    judge = _judge(roles, want, 1) or Charge()
+    judge = _judge(roles, want, want.least) or Charge()
     for node in roles["critic"].lineage():
         both = judge if node.parent and role != "critic" else judge + call
         limit = node.lacking(both)
@@ -116,7 +118,7 @@ def _fits(roles: Roles, role: Role, fit: Fit) -> bool:
 
 def _longest(roles: Roles, role: Role, want: Want) -> Fit | None:
     """One sample of the greatest length that fits (bisection: a longer one needs more of everything)."""
-    best, low, high = None, 1, want.completion
+    best, low, high = None, want.least, want.completion
     while low <= high:
         middle = (low + high) // 2
         fit = _fit(roles, role, replace(want, n=1, completion=middle))

@@ -64,7 +64,7 @@ class Auto(Strategy):
             latest = found[-1]
             if latest.verdict is None or latest.accepted(self.accept_at):
                 break
-            ctx.begin_round(latest, ctx.gate)
+            ctx.begin_round(latest)
             found[-1] = latest = await ctx.judge(latest, "explain")
             kept = ctx.kept(latest, self.mode)
             refined = await ctx.refine(latest, keep_steps=kept, judge=ctx.gate, temperature=temperature)

@@ -59,7 +59,7 @@ class Refine(Strategy):
             candidate = await ctx.judge(candidate, self.gate_depth)
             if candidate.verdict is None or self._done(candidate):
                 return candidate
-        ctx.begin_round(candidate, self.gate_depth)
+        ctx.begin_round(candidate)
         return await ctx.judge(candidate, "explain", explain=self.explain)
 
     def _done(self, candidate: Candidate) -> bool:

@@ -1,5 +1,6 @@
 """What tests and benchmarks of engines share: a prompt of one turn, a call followed to its end, a readable engine."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -10,6 +11,9 @@ from services.engines.gguf_file import read_gguf
 from services.engines.llama import Event, Llama
 from services.engines.protocol import Delta, Engine, Generation, Prompt
 from services.engines.tokenizer import load_tokenizer
+
+HELD_LINES = 3
+HELD_SECONDS = 20
 
 
 class Said(NamedTuple):
@@ -26,12 +30,17 @@ def asking(text: str, prefix: str = "") -> Prompt:
 
 
 class ReadableEngine(EmbeddedEngine):
-    """llama.cpp that keeps the token ids it was sent and the text of each request's first sample."""
+    """llama.cpp that keeps the token ids it was sent and the text of each request's first sample.
+
+    While `going` is not set it waits after the first `HELD_LINES` lines that it wrote, at most `HELD_SECONDS`.
+    """
 
     def __init__(self, options: EmbeddedOptions) -> None:
         self.tokenizer = load_tokenizer(options.model_path)
         self.prompts: list[list[int]] = []
         self.texts: list[str] = []
+        self.going = threading.Event()
+        self.going.set()
         super().__init__(options, _Tapped(options, self), self.tokenizer, read_gguf(options.model_path).parameters)
 
     def specials(self, ids: list[int]) -> list[str]:
@@ -59,7 +68,10 @@ class _Tapped(Llama):
         def tapped(event: Event) -> bool:
             choices: list[dict[str, Any]] = event.get("choices", [])
             self._reader.texts[at] += "".join(choice["text"] for choice in choices if choice["index"] == 0)
-            return on_event(event)
+            go_on = on_event(event)
+            if self._reader.texts[at].count("\n") >= HELD_LINES:
+                self._reader.going.wait(HELD_SECONDS)
+            return go_on
 
         super().complete(request, tapped)
 

@@ -14,7 +14,7 @@ from services.contracts.critique import Critique, StepExplanation
 from services.contracts.problem import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
-from services.engines.testing import ReadableEngine
+from services.engines.testing import HELD_LINES, ReadableEngine
 from services.testing import Told, told, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
@@ -84,14 +84,18 @@ async def test_a_draft_is_told_and_counted_as_the_engine_counts(client: httpx.As
 
 
 async def test_steps_leave_as_they_are_completed(client: httpx.AsyncClient, engine: ReadableEngine):
-    """When a step is read, the engine has not yet written all of the text."""
+    """The engine waits after its first lines until a step was read."""
     listing = "Write a shopping list with ten items."
     body = draft(problem=listing, plain=True, sampling={"temperature": 0.0, "max_tokens": 80})
+    engine.going.clear()
+    written: list[int] = []
     async with client.stream("POST", "/v1/draft", json=body) as response:
-        events = sse.decode(response.aiter_raw())
-        written = [len(engine.texts[-1]) async for event in events if event.event == "step"]
+        async for event in sse.decode(response.aiter_raw()):
+            if event.event == "step":
+                written.append(len(engine.texts[-1]))
+                engine.going.set()
     assert len(written) > 4
-    assert written[0] < written[2] < written[4] <= len(engine.texts[-1])
+    assert engine.texts[-1][: written[0]].count("\n") <= HELD_LINES < engine.texts[-1].count("\n")
     assert engine.in_flight == 0
 
 

@@ -11,6 +11,7 @@ from anyio import run_process
 from stack import stack
 
 from counterpoint.evaluate import app
+from evaluation.items import Item
 from evaluation.plans import BadPlan, limited, plan
 from evaluation.report import flows, frontier, line
 from evaluation.runs import BadRun, Manifest, Plan, rows_in
@@ -85,16 +86,18 @@ def test_plans_say_what_they_set():
     """A name for each strategy and budget; multiples of a draft; what means nothing is refused by name."""
     asked = plan('{"name": "refine", "rounds": 2}', 0.5, 256)
     assert asked.name == "refine,rounds=2"
-    found = limited([asked], ["2000", "1.5x"], 120.0)
-    assert [(one.name, one.budget["max_tokens"]) for one in found] == [
-        ("refine,rounds=2@2000", 2000),
-        ("refine,rounds=2@1.5x", 180),
-    ]
+    found = limited([asked], ["2000", "1.5x"], [{"id": "short", "tokens": 120}, {"id": "long", "tokens": 300}])
+    bodies = [[one.body(Item(name, "x", "1"), 1) for name in ("short", "long")] for one in found]
+    limits = [[body["budget"]["max_tokens"] for body in of_one] for of_one in bodies]
+    assert {one.name: limit for one, limit in zip(found, limits, strict=True)} == {
+        "refine,rounds=2@2000": [2000, 2000],
+        "refine,rounds=2@1.5x": [180, 450],
+    }
     for strategy in ("nonsense", "{", '{"name": "refine", "rounds": 99}'):
         with pytest.raises(BadPlan, match="strategy"):
             plan(strategy, 0.5, 256)
     with pytest.raises(BadPlan, match="budget much"):
-        limited([asked], ["much"], 1.0)
+        limited([asked], ["much"], [])
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):

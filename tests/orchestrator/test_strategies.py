@@ -135,3 +135,16 @@ async def test_the_same_seed_gives_the_same_candidates(name: str):
         key = "id"
         assert sorted(first["candidates"], key=lambda c: c[key]) == sorted(second["candidates"], key=lambda c: c[key])
         assert first["answer"] == second["answer"]
+
+
+@pytest.mark.parametrize("strategy", ["refine", "auto"])
+async def test_a_refinement_that_cannot_be_judged_is_better_than_what_was_rejected(strategy: str):
+    """One token less than a whole round: the refinement is made, nobody judges it, and it is the answer."""
+    ask: dict[str, Any] = {"strategy": {"name": strategy, "rounds": 1}, "sampling": {"seed": 1, "temperature": 0.0}}
+    async with stack(actor=ScriptedOptions(script=WRONG)) as running:
+        whole = await running.solve(**ask)
+        assert [bool(candidate["verdict"]) for candidate in whole["candidates"]] == [True, True]
+        found = await running.solve(**ask, budget={"max_tokens": whole["usage"]["total_tokens"] - 1})
+        draft, refined = found["candidates"]
+        assert (draft["verdict"], refined["verdict"], refined["parent"]) == ("incorrect", None, draft["id"])
+        assert (refined["selected"], found["stop_reason"], found["confidence"]) == (True, "budget", None)
