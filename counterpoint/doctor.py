@@ -4,14 +4,18 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import anyio
 import httpx
 
 from counterpoint.up import known_variables
+from orchestrator.access.keys import Keys
 from orchestrator.settings import OrchestratorSettings
 from services.engines.gguf_file import read_gguf
 from services.engines.models import ModelError
 from services.engines.opening import embedded_options
 from services.engines.tokenizer import load_tokenizer
+from services.errors import NotReady
+from services.redis import Store
 from services.settings import (
     CONFIG_VARIABLE,
     ActorSettings,
@@ -38,6 +42,7 @@ def examine(url: str | None) -> list[Finding]:
     findings = [_environment(), *(_settings(kind) for kind in (OrchestratorSettings, ActorSettings, CriticSettings))]
     if all(finding.advice is None for finding in findings):
         findings += [_model(kind.load()) for kind in (ActorSettings, CriticSettings)]
+        findings += [_keys(OrchestratorSettings.load()), _redis(OrchestratorSettings.load())]
     return findings + ([_service(url)] if url else [])
 
 
@@ -65,6 +70,24 @@ def _model(settings: RoleSettings) -> Finding:
     return _looked(f"model of the {settings.table}", look, "run `make install`, or name a GGUF file")
 
 
+def _keys(settings: OrchestratorSettings) -> Finding:
+    if settings.keys_file is None:
+        return Finding("keys: none, everybody who can reach the orchestrator may ask")
+    path = settings.keys_file
+    return _looked(f"keys in {path}", lambda: Keys.load(path), "correct the file; `counterpoint key TENANT` prints an entry")
+
+
+def _redis(settings: OrchestratorSettings) -> Finding:
+    async def look() -> None:
+        store = Store(settings.redis_url)
+        async with store.running():
+            await store.check()
+
+    if settings.redis_url is None:
+        return Finding("jobs: in memory, they end with the orchestrator; COUNTERPOINT_REDIS_URL makes them durable")
+    return _looked("redis", lambda: anyio.run(look), "start it, or correct COUNTERPOINT_REDIS_URL")
+
+
 def _service(url: str) -> Finding:
     def look() -> None:
         answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
@@ -82,6 +105,6 @@ def _service(url: str) -> Finding:
 def _looked(what: str, look: Callable[[], object], advice: str) -> Finding:
     try:
         look()
-    except (SettingsError, ModelError, httpx.TransportError) as error:
+    except (SettingsError, ModelError, NotReady, httpx.TransportError) as error:
         return Finding(what, f"{error}: {advice}")
     return Finding(what)

@@ -22,7 +22,7 @@ class OrchestratorSettings(ServiceSettings):
     port: Port = 8080
     actor_url: str = "http://127.0.0.1:8081"
     critic_url: str = "http://127.0.0.1:8082"
-    redis_url: str | None = None
+    redis_url: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://")] | None = None
     job_ttl_seconds: Annotated[float, Field(ge=1)] = 24 * 3_600.0
     job_lease_seconds: Annotated[float, Field(ge=0.5)] = 3.0
     default_strategy: Literal["auto", "single", "refine", "best_of_n", "step_beam", "iterative_deepening"] = "refine"

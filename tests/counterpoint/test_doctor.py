@@ -31,6 +31,8 @@ def test_all_is_well():
         "ok   settings of the critic",
         "ok   model of the actor",
         "ok   model of the critic",
+        "ok   keys: none, everybody who can reach the orchestrator may ask",
+        "ok   jobs: in memory, they end with the orchestrator; COUNTERPOINT_REDIS_URL makes them durable",
     ]
 
 
@@ -49,6 +51,9 @@ def test_all_is_well():
         ("COUNTERPOINT_CRITIC_MODEL", "nowhere.gguf", "there is no model 'nowhere.gguf'"),
         ("COUNTERPOINT_CRITIC_MODEL", __file__, "not a readable GGUF file"),
         ("COUNTERPOINT_ACTOR_TOKENIZER", "nowhere", "nowhere holds no tokenizer"),
+        ("COUNTERPOINT_KEYS_FILE", "nowhere.toml", "`counterpoint key TENANT` prints an entry"),
+        ("COUNTERPOINT_REDIS_URL", "localhost", "COUNTERPOINT_REDIS_URL: String should match pattern"),
+        ("COUNTERPOINT_REDIS_URL", "redis://127.0.0.1:9/0", "start it, or correct COUNTERPOINT_REDIS_URL"),
     ],
 )
 def test_a_bad_setting_is_named(variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch):

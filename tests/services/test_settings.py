@@ -157,7 +157,7 @@ def test_every_setting_has_a_variable_that_sets_it(kind: type[ServiceSettings], 
     """`variable()` names what is read: a value that fits none of them is an error about that variable."""
     names = [name for name, field in kind.model_fields.items() if field.annotation is not str and name != "nonce_secret"]
     read = [name for name in names if field_refuses(kind, name, monkeypatch)]
-    any_text = {"tokenizer", "api_key", "served_model", "vllm_lora", "redis_url", "keys_file"}
+    any_text = {"tokenizer", "api_key", "served_model", "vllm_lora", "keys_file"}
     assert read == [name for name in names if name not in any_text]
 
 
