@@ -91,7 +91,7 @@ pocket: ## train the pocket pair anew (under two hours on two cores) and print i
 	.venv-train/bin/python -m pocket.training
 
 lock: ## write the lock files anew (needs uv)
-	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o requirements.lock pyproject.toml --group build --allow-unsafe
+	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o requirements.lock pyproject.toml --extra traces --group build --allow-unsafe
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -c requirements.lock -o requirements-dev.lock --group dev
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o tests/clients/llm.lock tests/clients/llm.txt
 
