@@ -54,6 +54,7 @@ class Taken:
     request: SolveRequest
     started: float
     tenant: str
+    traceparent: str | None
     events: list[SolveEvent]
     records: dict[str, Record]
     lost: bool = False

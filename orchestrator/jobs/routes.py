@@ -68,7 +68,7 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
         await runner.admit(request)
         body = request.model_dump_json()
         seeded = request if request.sampling.seed is not None else _seeded(request)
-        job = await store.submit(seeded, body, key, call.tenant)
+        job = await store.submit(seeded, body, key, call)
         if job.status == "queued":
             try:
                 await docket.add(TASK, key=job.id)(job.id)

@@ -47,9 +47,10 @@ CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'status', 'queued', 'epoch', '0', 'events', '0')
 redis.call('HSET', KEYS[1], 'request', ARGV[1], 'created', ARGV[2], 'tenant', ARGV[3])
+redis.call('HSET', KEYS[1], 'traceparent', ARGV[4])
 return 1
 """
-"""Store a job, once. ARGV: request, time, tenant."""
+"""Store a job, once. ARGV: request, time, tenant, the caller's span or nothing."""
 
 WISH = """
 local status = redis.call('HGET', KEYS[1], 'status')

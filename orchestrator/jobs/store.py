@@ -22,7 +22,7 @@ from services.contracts.errors import Problem
 from services.contracts.events import SolveEvent, SolveFailed, SolveFinished
 from services.contracts.solve import SolveResult
 from services.errors import IdempotencyConflict, NotFound, NotReady
-from services.identity import new_id
+from services.identity import CallContext, new_id
 
 FOLLOW_MS = 2_000
 """How long a follower waits for an event before it looks whether the job is still there."""
@@ -48,8 +48,9 @@ class JobStore:
         self.lease = lease
         self.durable = durable
 
-    async def submit(self, request: SolveRequest, body: str, key: str | None, tenant: str = "") -> Job:
+    async def submit(self, request: SolveRequest, body: str, key: str | None, call: CallContext) -> Job:
         """Store a job, or find the one that was submitted under the same `key`. Raises `IdempotencyConflict`, `NotReady`."""
+        tenant = call.tenant
         job = new_id("job")
         digest = blake2b(body.encode(), digest_size=16).hexdigest()
         async with self._client() as redis:
@@ -61,7 +62,8 @@ class JobStore:
                         raise IdempotencyConflict("this Idempotency-Key was used for another body")
                     if await redis.exists(_keys(job)[0]):
                         return await self.get(job)
-            await redis.eval(scripts.CREATE, 1, _keys(job)[0], request.model_dump_json(), str(time.time()), tenant)
+            given = request.model_dump_json(), str(time.time()), tenant, call.traceparent or ""
+            await redis.eval(scripts.CREATE, 1, _keys(job)[0], *given)
         return await self.get(job)
 
     async def get(self, job: str, tenant: str | None = None) -> Job:
@@ -146,6 +148,7 @@ class JobStore:
                 SolveRequest.model_validate_json(found["request"]),
                 float(found["started"]),
                 found["tenant"],
+                found["traceparent"] or None,
                 await self._events(redis, job),
                 {key: Record.model_validate_json(record) for key, record in records.items()},
             )

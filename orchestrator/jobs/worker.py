@@ -217,7 +217,13 @@ class Workshop:
 
     @staticmethod
     def _context(taken: Taken) -> CallContext:
-        return CallContext(request_id=new_id("req"), session_id=taken.id, call_id=new_id("call"), tenant=taken.tenant)
+        return CallContext(
+            request_id=new_id("req"),
+            session_id=taken.id,
+            call_id=new_id("call"),
+            tenant=taken.tenant,
+            traceparent=taken.traceparent,
+        )
 
     @asynccontextmanager
     async def open(self, docket: Docket) -> AsyncGenerator[None]:

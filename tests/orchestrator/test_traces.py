@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import pytest
 from fastapi import FastAPI, Request
+from jobs import ended
 from opentelemetry.trace import NoOpTracerProvider
 from stack import Stack, stack
 
@@ -107,6 +108,15 @@ async def test_streams_and_chats_are_traced_alike(kept: Kept):
     assert [next(iter(found)) for found in kept.tree()["caller"]] == requests
     for request, solve in zip(requests, kept.named("solve"), strict=True):
         assert kept.named(request)[0].end_time >= solve.end_time
+
+
+async def test_a_job_is_traced_under_whoever_submitted_it(kept: Kept):
+    """Its solve and its calls, in whichever process they run."""
+    async with stack() as running:
+        job = (await running.client.post("/jobs", json={**SOLVE, "strategy": "single"}, headers=HEADERS)).json()
+        assert (await ended(running.client, job["id"]))["status"] == "succeeded"
+        await wait_until(lambda: bool(kept.named("solve")))
+    assert kept.tree() == {"caller": [{"POST /jobs": [{"solve": [{"draft": [{"POST /v1/draft": []}]}]}]}]}
 
 
 async def test_failures_are_named_by_their_code(kept: Kept):
