@@ -119,7 +119,7 @@ def _affordable(table: Table, tokens: float) -> str | None:
 
 
 def _front(table: Table) -> None:
-    """The worst that any other plan's point does against the best `auto` that is no dearer."""
+    """The worst that any other plan's point does against `auto` at the same tokens."""
     worst: tuple[float, str, Estimate] | None = None
     others = [(name, table.tokens(name), table.right(name)) for name in table.rows if name.partition("@")[0] != "auto"]
     for name, rows in table.votes.items():
@@ -127,16 +127,25 @@ def _front(table: Table) -> None:
         votes = [(n, [selected(row, n, "majority") for row in rows]) for n in sizes]
         others += [(f"{name}: {n}", price(rows, n, "majority"), right) for n, right in votes]
     for name, tokens, right in others:
-        ours = max(("greedy", *_within(table, tokens)), key=lambda known: sum(table.right(known)))
-        found = difference(table.right(ours), right)
+        found = difference(_auto_at(table, tokens), right)
         if name != "greedy" and (worst is None or found.mean < worst[0]):
-            worst = (found.mean, f"{ours} - {name} ({tokens:.0f} tokens)", found)
+            worst = (found.mean, f"{name} ({tokens:.0f} tokens)", found)
     assert worst is not None  # noqa: S101 - there are other plans
-    table.say(f"front: the least that auto is ahead: {worst[1]}", worst[2])
+    table.say(f"front: the least that auto is ahead, of {worst[1]}", worst[2])
 
 
-def _within(table: Table, tokens: float) -> list[str]:
-    return [name for name in _family(table, "auto") if table.tokens(name) <= SPARE * tokens]
+def _auto_at(table: Table, tokens: float) -> list[float]:
+    """How likely each problem is solved at a mean of so many tokens.
+
+    What lies between two settings can be had by drawing one of them for each problem.
+    """
+    points = sorted((table.tokens(name), table.right(name)) for name in ("greedy", *_family(table, "auto")))
+    (low, below), (high, above) = points[0], points[-1]
+    for (a, right), (b, other) in pairwise(points):
+        if a <= tokens <= b:
+            (low, below), (high, above) = (a, right), (b, other)
+    share = min(1.0, max(0.0, (tokens - low) / (high - low)))
+    return [(1 - share) * one + share * two for one, two in zip(below, above, strict=True)]
 
 
 def _quarter(table: Table) -> None:
