@@ -10,6 +10,7 @@ mpl.use("agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from evaluation.report import FLOWS, Line, frontier, lines
 from evaluation.runs import Manifest, Plan, Row, rows_in
@@ -59,6 +60,7 @@ def pareto(axes: Any, found: Sequence[Line], wide: Rows) -> None:  # noqa: ANN40
     families: dict[str, list[Line]] = {}
     for entry in found:
         families.setdefault(entry.name.partition("@")[0], []).append(entry)
+    axes.set_prop_cycle(color=[plt.get_cmap("tab20")(place) for place in (*range(0, 20, 2), *range(1, 20, 2))])
     for name, family in families.items():
         ordered = sorted(family, key=lambda entry: entry.tokens)
         means = [100 * entry.accuracy.mean for entry in ordered]
@@ -77,6 +79,9 @@ def pareto(axes: Any, found: Sequence[Line], wide: Rows) -> None:  # noqa: ANN40
     edge = sorted((x, y) for name, x, y in points if name in front)
     axes.step(*zip(*edge, strict=True), where="post", color="0.7", lw=4, alpha=0.5, zorder=0, label="Pareto front")
     axes.set(xscale="log", xlabel="tokens a problem, both roles, prompts included", ylabel="right, %")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(ScalarFormatter())
 
 
 def groups(axes: Any, found: Sequence[Line]) -> None:  # noqa: ANN401 - as above
@@ -102,6 +107,7 @@ def samples(axes: Any, wide: Rows) -> None:  # noqa: ANN401 - as above
             voted = [100 * _accuracy(rows, k, select) for k in sizes]
             axes.plot(sizes, voted, marker="o", ms=3, ls="--", label=f"{NAMES[select]} of {name}")
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set(xlabel="samples", ylabel="right, %")
 
 
