@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import anyio
 import httpx
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, ValidationError
 
@@ -120,7 +120,7 @@ class HTTPCalling(Generic[ModelT]):
         self._sent, self.spent_nothing = True, False
         self._group.start_soon(self._follow, send)
         with receive:
-            async for event in receive:
+            while (event := await _next(receive)) is not None:
                 yield event
         if self._error is not None:
             raise CallFailed(self._role, self._error) from self._error
@@ -180,6 +180,17 @@ class HTTPCalling(Generic[ModelT]):
                 self.spent_nothing = not self._opened  # nobody is there who could have computed anything
             except CounterpointError:
                 return
+
+
+async def _next(receive: MemoryObjectReceiveStream[BaseModel]) -> BaseModel | None:
+    """What is there already comes without a turn of the event loop; None at the end."""
+    try:
+        try:
+            return receive.receive_nowait()
+        except anyio.WouldBlock:
+            return await receive.receive()
+    except anyio.EndOfStream:
+        return None
 
 
 class _Client:

@@ -15,6 +15,7 @@ import anyio
 from anyio import to_thread
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    INVALID_SPAN,
     NoOpTracerProvider,
     Span,
     SpanKind,
@@ -55,11 +56,11 @@ _FORM = TraceContextTextMapPropagator()
 
 @dataclass(slots=True)
 class _Tracing:
-    tracer: Tracer
+    tracer: Tracer | None = None
     flush: Callable[[], object] | None = None
 
 
-_tracing = _Tracing(NoOpTracerProvider().get_tracer("counterpoint"))
+_tracing = _Tracing()
 
 FLUSH_SECONDS = 2.0
 """How long a service that ends waits for its collector."""
@@ -67,7 +68,8 @@ FLUSH_SECONDS = 2.0
 
 def use(provider: TracerProvider, flush: Callable[[], object] | None = None) -> None:
     """Make spans with this provider from now on; `flush` sends what has ended."""
-    _tracing.tracer, _tracing.flush = provider.get_tracer("counterpoint"), flush
+    off = isinstance(provider, NoOpTracerProvider)
+    _tracing.tracer, _tracing.flush = None if off else provider.get_tracer("counterpoint"), flush
 
 
 def configure(exporting: Exporting, service: str) -> None:
@@ -125,7 +127,9 @@ class Traced:
 
 
 def begin(name: str, traceparent: str | None, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL) -> Traced:
-    """A span under the one that `traceparent` names."""
+    """A span under the one that `traceparent` names; without traces one that notes nothing and hands that one down."""
+    if _tracing.tracer is None:
+        return Traced(INVALID_SPAN, traceparent)
     parent = _FORM.extract({TRACE: traceparent} if traceparent else {}, Context())
     span = _tracing.tracer.start_span(name, parent, kind, dict(attributes))
     carrier: dict[str, str] = {}
