@@ -80,10 +80,8 @@ types: dev ## strict types
 	$(BIN)/basedpyright
 
 bench: dev ## our own overhead, hang-ups, depths and pipelining, as figures of one run
-	$(BIN)/python -m benchmarks.overhead
-	$(BIN)/python -m benchmarks.hangup
-	$(BIN)/python -m benchmarks.depths
-	$(BIN)/python -m benchmarks.pipelining
+	@failed=0; for name in overhead hangup depths pipelining; do \
+	  $(BIN)/python -m benchmarks.$$name || failed=1; done; exit $$failed
 
 pocket: ## train the pocket pair anew (under two hours on two cores) and print its figures
 	$(PYTHON) -m venv .venv-train
