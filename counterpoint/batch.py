@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from orchestrator.request import SolveRequest
 from services.client import stream_events
 from services.errors import CounterpointError, NotReady
+from services.jsonl import appending, read
 
 
 class BadFile(ValueError):
@@ -50,10 +51,7 @@ def load(path: Path) -> list[Item]:
 
 def solved(path: Path) -> set[str | int]:
     """The ids that the output holds a response for; those that failed are asked again."""
-    if not path.exists():
-        return set()
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-    return {row["id"] for row in rows if "response" in row}
+    return {row["id"] for row in read(path) if "response" in row}
 
 
 async def run(client: httpx.AsyncClient, items: list[Item], request: SolveRequest, out: Path, concurrency: int) -> int:
@@ -63,7 +61,7 @@ async def run(client: httpx.AsyncClient, items: list[Item], request: SolveReques
     failed = 0
     limit = anyio.CapacityLimiter(concurrency)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress, out.open("a", encoding="utf-8") as file:
+    with Progress(*columns) as progress, appending(out) as file:
         bar = progress.add_task(out.name, total=len(items), completed=len(items) - len(left))
 
         async def one(item: Item) -> None:
@@ -89,7 +87,7 @@ async def _row(client: httpx.AsyncClient, item: Item, request: SolveRequest) -> 
             async for event in events:
                 last = json.loads(event.data)
     except CounterpointError as error:
-        if isinstance(error, NotReady) and error.detail.startswith(str(client.base_url)):
+        if isinstance(error.__cause__, httpx.TransportError) and isinstance(error, NotReady):
             raise
         return {**item.model_dump(), "error": error.problem().model_dump(exclude_none=True)}
     told = {name: value for name, value in last.items() if name not in {"solve_id", "seq", "spent", "type"}}

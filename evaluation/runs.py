@@ -18,6 +18,7 @@ import httpx
 from evaluation.items import Item
 from orchestrator.answers import Answers
 from orchestrator.answers.text import compare
+from services.jsonl import appending, read
 
 CONCURRENCY = 4
 """Solves at a time; a laptop's two engines are busy with these."""
@@ -114,19 +115,6 @@ def rows_in(folder: Path) -> tuple[Manifest, dict[str, list[Row]]]:
     return manifest, {name: [rows[item] for item in shared] for name, rows in found.items()}
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a file, without a line that was cut off by an interruption."""
-    if not path.exists():
-        return []
-    rows: list[Row] = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
-
-
 async def run(
     client: httpx.AsyncClient,
     plans: Sequence[Plan],
@@ -164,7 +152,7 @@ async def rows_of(
     rows = {row["id"]: row for row in read(path) if "failed" not in row}
     room = anyio.CapacityLimiter(concurrency)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
+    with appending(path) as file:
 
         async def one(item: Item) -> None:
             async with room:

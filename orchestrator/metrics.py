@@ -15,36 +15,26 @@ from orchestrator.candidates import Candidate
 from orchestrator.findings import ACCEPTANCES, UNJUDGED, Vote, not_drawn, not_written, refined, voted
 from orchestrator.solve import Solve
 from orchestrator.strategies import STRATEGIES
+from services import errors
 from services.contracts.calls import FinishReason
 from services.contracts.events import BudgetWarning, CandidateFinished, SolveEvent, VotesChanged
 from services.contracts.solve import ROLES, Role, SolveResult, StopReason, VoteGroup
 from services.contracts.usage import Usage
-from services.errors import (
-    ActorFailed,
-    BudgetTooSmall,
-    Cancelled,
-    DeadlineExceeded,
-    EngineFailed,
-    InternalError,
-    InvalidRequest,
-    NotReady,
-    Overloaded,
-)
 from services.metrics import SECONDS, ServiceMetrics
 from services.problems import as_error
 
 OVERHEAD_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 """Bounds of our own share of a solve's time: from a lone draft's to that of a wide vote over formulas."""
 FAILURES = (
-    Cancelled,
-    ActorFailed,
-    BudgetTooSmall,
-    DeadlineExceeded,
-    EngineFailed,
-    InternalError,
-    InvalidRequest,
-    NotReady,
-    Overloaded,
+    errors.Cancelled,
+    errors.ActorFailed,
+    errors.BudgetTooSmall,
+    errors.DeadlineExceeded,
+    errors.EngineFailed,
+    errors.InternalError,
+    errors.InvalidRequest,
+    errors.NotReady,
+    errors.Overloaded,
 )
 """What a solve may end with instead of an answer; `Cancelled`: its client or its worker left it."""
 DEGRADED = ("actor_failed", "critic_unavailable", "critique_unparsable", "rewind_unavailable", "usage_unknown")
@@ -143,7 +133,7 @@ class OrchestratorMetrics(ServiceMetrics):
             self.solves.labels(strategy["name"], as_error(error).code).inc()
             raise
         except BaseException:
-            self.solves.labels(strategy["name"], Cancelled.code).inc()
+            self.solves.labels(strategy["name"], errors.Cancelled.code).inc()
             raise
         finally:
             del self._followed[solve.id]

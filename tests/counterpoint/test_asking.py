@@ -9,6 +9,8 @@ import pytest
 from anyio import run_process
 from stack import Stack, stack
 
+from services.jsonl import read
+
 pytestmark = pytest.mark.anyio
 
 COMMAND = [sys.executable, "-m", "counterpoint"]
@@ -63,9 +65,9 @@ async def test_a_file_of_problems_is_solved_and_gone_on_with(tmp_path: Path):
         calls = running.generations
         await told(running, *asked[:2], str(tmp_path / "two.jsonl"), *asked[3:])
         assert running.generations == calls
-        out.write_text(out.read_text("utf-8").replace('"id": 2', '"id": 3'), "utf-8")
+        out.write_text(out.read_text("utf-8").replace('"id": 2', '"id": 3') + '{"id": 5, "respon', "utf-8")
         await told(running, *asked)
-    rows = _lines(out)
+    rows = read(out)
     assert {row["id"]: row["level"] for row in rows} == {1: 0, 3: 1, 5: 2, 7: 3, 9: 4, "last": 5}
     assert all(row["response"]["answer"] == row["answer"] for row in rows)
 

@@ -9,8 +9,9 @@ import pytest
 from stack import stack
 
 from evaluation.items import BadProblemSet, Item, from_file, pocket
-from evaluation.runs import Plan, read, run
+from evaluation.runs import Plan, run
 from evaluation.selections import selected
+from services.jsonl import read
 
 pytestmark = pytest.mark.anyio
 
