@@ -5,7 +5,7 @@ A stream may also carry one `error` event whose data is a `services.contracts.er
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from services.contracts.base import FilledText, Reply, Text
 from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
@@ -110,5 +110,12 @@ class UsageEvent(Usage):
     type: Literal["usage"] = "usage"
 
 
-ActorEvent = StepEvent | CandidateEvent | UsageEvent
-CriticEvent = LabelEvent | ExplanationEvent | CritiqueEvent | UsageEvent
+ActorEvent = Annotated[StepEvent | CandidateEvent | UsageEvent, Field(discriminator="type")]
+"""Any event of an actor's call."""
+CriticEvent = Annotated[LabelEvent | ExplanationEvent | CritiqueEvent | UsageEvent, Field(discriminator="type")]
+"""Any event of a critic's call."""
+
+ACTOR_EVENT: TypeAdapter[ActorEvent] = TypeAdapter(ActorEvent)
+"""Parses an event of an actor's call by its `type`."""
+CRITIC_EVENT: TypeAdapter[CriticEvent] = TypeAdapter(CriticEvent)
+"""Parses an event of a critic's call by its `type`."""

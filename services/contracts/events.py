@@ -1,9 +1,11 @@
-"""The events of a solve, in the order a stream tells them. Indices are 1-based.
+"""The events of a solve, in the order in which a stream sends them. Indices are 1-based.
 
-A strategy emits the bare event; the runner stamps `solve_id`, `seq` and `spent` on it as it leaves.
+A strategy emits an event without `solve_id`, `seq` and `spent`; the runner fills them in as it sends the event.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
 
 from services.contracts.base import Probability, Reply
 from services.contracts.calls import FinishReason
@@ -13,7 +15,7 @@ from services.contracts.solve import Budget, SolveResult, Spent, VoteGroup
 
 
 class SolveEvent(Reply):
-    """What every event says."""
+    """Base of every event. A subclass adds `type`, which is also the name of the server-sent event."""
 
     solve_id: str = ""
     seq: int = 0
@@ -116,3 +118,26 @@ class SolveFailed(SolveEvent):
     limit: Limit | None = None
     needed: float | int | None = None
     retry_after: float | None = None
+
+
+AnySolveEvent = Annotated[
+    SolveStarted
+    | CandidateStarted
+    | StepWritten
+    | StepJudged
+    | CandidateJudged
+    | CandidateFinished
+    | VotesChanged
+    | DegradedEvent
+    | BudgetWarning
+    | SolveFinished
+    | SolveFailed,
+    Field(discriminator="type"),
+]
+"""Any event of a solve."""
+
+SOLVE_EVENT: TypeAdapter[AnySolveEvent] = TypeAdapter(AnySolveEvent)
+"""Parses an event of a solve by its `type`."""
+
+SOLVE_EVENT_TYPES = tuple(str(kind.model_fields["type"].default) for kind in SolveEvent.__subclasses__())
+"""The `type` of every event."""
