@@ -48,7 +48,7 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     metrics.most_in_flight.set(settings.max_in_flight)
 
     async def count_jobs() -> None:
-        metrics.jobs_are(*await depth(docket))
+        metrics.set_jobs(*await depth(docket))
 
     metrics.gather = count_jobs
 

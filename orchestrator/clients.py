@@ -39,9 +39,9 @@ from services.problems import as_error
 from services.sse import ServerSentEvent
 
 SETTLE_SECONDS = 0.3
-"""How long a cancelled call may take to report its usage."""
+"""Time in which a cancelled call may still report its usage."""
 REPEAT_SECONDS = 0.01
-"""After how long a service is asked again to cancel a call that it does not know yet."""
+"""Time after which a service that does not know a call yet is asked again to cancel it."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -50,7 +50,7 @@ _SPENT_NOTHING = (NotReady, Overloaded, BudgetTooSmall, InvalidRequest)
 
 @dataclass(frozen=True, slots=True)
 class _TracedMeter:
-    """A call as metrics and traces see it."""
+    """The metrics and the trace of one call."""
 
     meter: CallMeter
     traced: tracing.Traced
@@ -66,8 +66,8 @@ class _TracedMeter:
 class HTTPCallStream(Generic[ModelT]):
     """One streamed call; see `ports.CallStream`.
 
-    Its stream is read by a task of its own, which whoever iterates cannot interrupt: an iteration that is cancelled leaves
-    the stream whole, so that the call can be cancelled in its service and the stream read on to the exact usage.
+    A task of its own reads the stream, so that cancelling the iteration leaves the stream intact: the call can then be
+    cancelled in its service, and the stream read to its end for the exact usage.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class HTTPCallStream(Generic[ModelT]):
 
     @property
     def usage(self) -> Usage | None:
-        """What the call used, if its stream came to its end."""
+        """The usage of the call, once its stream has ended."""
         return self._reported if self._complete else None
 
     async def __aenter__(self) -> Self:
@@ -163,7 +163,7 @@ class HTTPCallStream(Generic[ModelT]):
         return parsed
 
     async def _abort(self) -> None:
-        """Cancel the call in its service, which may not have begun it yet, and wait a moment for the exact usage."""
+        """Cancel the call in its service, which may not have started it yet, and wait a moment for the exact usage."""
         with anyio.move_on_after(SETTLE_SECONDS, shield=True):
             try:
                 while not self._read_to_end.is_set():
@@ -172,13 +172,13 @@ class HTTPCallStream(Generic[ModelT]):
                     await anyio.sleep(REPEAT_SECONDS)
                 await self._read_to_end.wait()
             except NotReady:
-                self.spent_nothing = not self._opened  # nobody is there who could have computed anything
+                self.spent_nothing = not self._opened  # a service that cannot be reached has computed nothing
             except CounterpointError:
                 return
 
 
 async def _next(receive: MemoryObjectReceiveStream[BaseModel]) -> BaseModel | None:
-    """What is there already comes without a turn of the event loop; None at the end."""
+    """Return the next event, without a turn of the event loop if it has arrived already; None at the end."""
     try:
         try:
             return receive.receive_nowait()
@@ -189,7 +189,7 @@ async def _next(receive: MemoryObjectReceiveStream[BaseModel]) -> BaseModel | No
 
 
 class _Client:
-    """A role service's address and what it said about itself."""
+    """A role service: its address and its model card."""
 
     role: Role
 
@@ -199,13 +199,13 @@ class _Client:
         self.card: ModelCard | None = None
 
     async def check(self) -> None:
-        """Fetch the card. Raises `NotReady` or what the service answered; `EngineFailed` for what is no card."""
+        """Fetch the card. Raises `NotReady`, the error the service answered with, or `EngineFailed` for an invalid card."""
         try:
             self.card = ModelCard.model_validate(await fetch(self._client, "GET", "/v1/model"))
         except ValidationError as error:
             raise EngineFailed(f"the {self.role} did not answer with its card") from error
 
-    def _calling(self, verb: str, path: str, body: BaseModel, call: CallContext) -> HTTPCallStream[Any]:
+    def _call(self, verb: str, path: str, body: BaseModel, call: CallContext) -> HTTPCallStream[Any]:
         model = self.card.model if self.card else "unknown"
         attributes = {
             tracing.OPERATION: "chat",
@@ -225,11 +225,11 @@ class HTTPActor(_Client):
 
     def draft(self, body: Draft, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
         """Write solutions."""
-        return self._calling("draft", "/v1/draft", body, call)
+        return self._call("draft", "/v1/draft", body, call)
 
     def refine(self, body: Refine, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
         """Write new solutions given a critique."""
-        return self._calling("refine", "/v1/refine", body, call)
+        return self._call("refine", "/v1/refine", body, call)
 
 
 class HTTPCritic(_Client):
@@ -239,4 +239,4 @@ class HTTPCritic(_Client):
 
     def critique(self, body: Judge, call: CallContext) -> HTTPCallStream[LabelEvent | ExplanationEvent | CritiqueEvent]:
         """Judge a solution."""
-        return self._calling("critique", "/v1/critique", body, call)
+        return self._call("critique", "/v1/critique", body, call)

@@ -1,8 +1,8 @@
-"""The journal of a solve's calls: a call that is in it is not made again, its events and its usage are given back.
+"""The journal of a solve's calls: a recorded call is not made again, but replayed with its events and its usage.
 
-A call's key is its verb and a digest of what it asks. That holds the call's seed, which is a hash of its place in the
-strategy, so the same place of the same solve finds its own record and no other. What a call may spend is not part of the
-key: it depends on what runs beside it.
+The key of a call is its verb and a digest of its body. The body holds the call's seed, which is a hash of its place in the
+strategy, so the same place in the same solve finds its own record and no other. The allowance is not part of the key: it
+depends on what runs beside the call.
 """
 
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ from services.errors import EngineFailed
 from services.problems import as_error, error_of
 
 LEFT_SECONDS = 5.0
-"""How long a call that its strategy once left waits to be left again."""
+"""Time in which the strategy should leave a replayed call that it left when the call was recorded."""
 
 EventT = TypeVar("EventT")
 ServiceT = TypeVar("ServiceT", Actor, Critic)
@@ -45,7 +45,7 @@ AnyCallEvent = Annotated[
 
 
 class Record(BaseModel):
-    """How a call went: its events, its usage, the error it ended with, and whether its strategy left it before its end."""
+    """A finished call: its events, its usage, its error, if any, and whether its strategy left it before its end."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,24 +57,24 @@ class Record(BaseModel):
 
 
 class Journal(Protocol):
-    """Where records are kept."""
+    """A store of records."""
 
     @property
     def lost(self) -> bool:
-        """Whether this run is given up and another one goes on: what it spent is the other one's to tell."""
+        """True if this run was given up and another one continues; the other one reports what was spent."""
         ...
 
     async def find(self, key: str) -> Record | None:
-        """What was recorded under a key."""
+        """Return the record of a key."""
         ...
 
     async def keep(self, key: str, record: Record) -> None:
-        """Record a call that has ended."""
+        """Store the record of a call."""
         ...
 
 
 class JournaledCallStream(Generic[EventT]):
-    """A call that is looked up before it is made, and recorded when it ends; see `ports.CallStream`."""
+    """A call that is replayed from the journal, or made and recorded when it ends; see `ports.CallStream`."""
 
     def __init__(self, inner: CallStream[EventT], role: Role, journal: Journal, key: str, deadline: float | None) -> None:
         self._inner = inner
@@ -82,37 +82,37 @@ class JournaledCallStream(Generic[EventT]):
         self._role: Role = role
         self._journal = journal
         self._key = key
-        self._found: Record | None = None
+        self._record: Record | None = None
         self._events: list[Any] = []
         self._error: Problem | None = None
         self._ended = False
 
     @property
     def usage(self) -> Usage | None:
-        """What the call took, now or when it was made."""
-        return self._inner.usage if self._found is None else self._found.usage
+        """The usage of the call, made or replayed."""
+        return self._inner.usage if self._record is None else self._record.usage
 
     @property
     def spent_nothing(self) -> bool:
-        """Whether it was never sent, or refused."""
-        return self._inner.spent_nothing if self._found is None else self._found.spent_nothing
+        """True if the call was never sent, or was refused."""
+        return self._inner.spent_nothing if self._record is None else self._record.spent_nothing
 
     async def __aenter__(self) -> Self:
-        self._found = await self._journal.find(self._key)
-        if self._found is None:
+        self._record = await self._journal.find(self._key)
+        if self._record is None:
             if self._deadline is not None and anyio.current_time() > self._deadline:
-                await anyio.sleep_forever()  # what was recorded is given back after the deadline; nothing new begins
+                await anyio.sleep_forever()  # after the deadline records are replayed, but no new call starts
             await self._inner.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._found is not None:
+        if self._record is not None:
             return
         await self._inner.__aexit__(kind, error, tb)
         if self.usage is None and self._error is None:
-            return  # nobody knows what it took: it is made again
+            return  # its usage is unknown, so it will be made again
         left = not self._ended and self._error is None
         record = Record(
             events=tuple(self._events), usage=self.usage, spent_nothing=self.spent_nothing, error=self._error, left=left
@@ -121,8 +121,8 @@ class JournaledCallStream(Generic[EventT]):
             await self._journal.keep(self._key, record)
 
     async def __aiter__(self) -> AsyncIterator[EventT]:
-        if self._found is not None:
-            async for event in self._given_back(self._found):
+        if self._record is not None:
+            async for event in self._replay(self._record):
                 yield event
             return
         try:
@@ -134,14 +134,14 @@ class JournaledCallStream(Generic[EventT]):
             raise
         self._ended = True
 
-    async def _given_back(self, found: Record) -> AsyncIterator[EventT]:
-        for event in found.events:
+    async def _replay(self, record: Record) -> AsyncIterator[EventT]:
+        for event in record.events:
             yield cast("EventT", event)
-        if found.error is not None:
-            raise CallFailed(self._role, error_of(found.error))
-        if found.left:
+        if record.error is not None:
+            raise CallFailed(self._role, error_of(record.error))
+        if record.left:
             await anyio.sleep(LEFT_SECONDS)
-            raise CallFailed(self._role, as_error(EngineFailed("this call was left before its end when it was first made")))
+            raise CallFailed(self._role, as_error(EngineFailed("this call was left before its end when it was recorded")))
 
 
 class _Journaled(Generic[ServiceT]):
@@ -181,6 +181,6 @@ class JournaledCritic(_Journaled[Critic]):
 
 
 def key_of(verb: str, body: BaseModel) -> str:
-    """A call's name within its solve."""
-    asked = body.model_dump_json(exclude={"allowance"})
-    return f"{verb}-{blake2b(asked.encode(), digest_size=12).hexdigest()}"
+    """Return the key of a call within its solve."""
+    content = body.model_dump_json(exclude={"allowance"})
+    return f"{verb}-{blake2b(content.encode(), digest_size=12).hexdigest()}"

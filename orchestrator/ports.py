@@ -1,4 +1,4 @@
-"""What the orchestrator needs from an actor, a critic and a judge of equivalence, whoever provides them."""
+"""The interfaces through which the orchestrator uses an actor, a critic and a test for equivalent answers."""
 
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -22,7 +22,7 @@ from services.errors import CounterpointError
 
 
 class CallFailed(Exception):
-    """A call failed at its boundary: the role, and the error it answered with."""
+    """A call failed at its boundary: the role, and the error that it answered with."""
 
     def __init__(self, role: Role, cause: CounterpointError) -> None:
         super().__init__(f"{role}: {cause.detail}")
@@ -68,7 +68,7 @@ class Actor(Protocol):
 
     @property
     def card(self) -> ModelCard | None:
-        """What the actor said about itself; None before it was first reached."""
+        """The actor's model card; None before it was first reached."""
         ...
 
     def draft(self, body: Draft, call: CallContext) -> DraftStream:
@@ -85,7 +85,7 @@ class Critic(Protocol):
 
     @property
     def card(self) -> ModelCard | None:
-        """What the critic said about itself; None before it was first reached."""
+        """The critic's model card; None before it was first reached."""
         ...
 
     def critique(self, body: Judge, call: CallContext) -> CritiqueStream:
@@ -94,8 +94,8 @@ class Critic(Protocol):
 
 
 class Equivalence(Protocol):
-    """Decides whether two answers are the same."""
+    """A test for equivalent answers."""
 
     async def group_of(self, answer: str, representatives: list[str]) -> int | None:
-        """Index of the first representative that `answer` is equivalent to; None if it is a new answer."""
+        """Return the index of the first representative that `answer` is equivalent to; None if it is a new answer."""
         ...

@@ -21,8 +21,7 @@ from docket import Docket, Worker
 from orchestrator.jobs.job import Fenced, Held, Status, Taken
 from orchestrator.jobs.store import JobStore
 from orchestrator.journal import Record
-from orchestrator.run import Run
-from orchestrator.runner import Runner, stream
+from orchestrator.runner import Runner, RunOptions, stream
 from orchestrator.solve import AnswerNow
 from services.call_context import CallContext, new_id
 from services.contracts.errors import Problem
@@ -171,13 +170,13 @@ class Workshop:
         events, answer_now = Log(self.store, taken), AnswerNow()
         solving, cancelled = anyio.CancelScope(), False
         started = anyio.current_time() - max(0.0, time.time() - taken.started)
-        how = Run(id=taken.id, started=started, answer_now=answer_now, journal=StoredJournal(self.store, taken, self))
+        how = RunOptions(id=taken.id, started=started, answer_now=answer_now, journal=StoredJournal(self.store, taken, self))
 
         async def listen() -> None:
             nonlocal cancelled
             async for wish in self.store.wishes(taken.id):
                 if wish == "answer_now":
-                    answer_now.ask()
+                    answer_now.request()
                 else:
                     cancelled = True
                     solving.cancel()
@@ -201,9 +200,9 @@ class Workshop:
                 with anyio.move_on_after(1, shield=True):
                     await self.store.drop(taken)
 
-    async def _solve(self, taken: Taken, events: Log, how: Run) -> None:
+    async def _solve(self, taken: Taken, events: Log, how: RunOptions) -> None:
         """The solve, once the actor is there: a job waits for it, as long as its deadline allows."""
-        left = (how.started or 0) + (taken.request.budget.max_seconds or self.runner.settings.default_max_seconds)
+        left = (how.started or 0) + self.runner.seconds(taken.request.budget)
         try:
             async for attempt in stamina.retry_context(
                 (NotReady, Overloaded), attempts=None, timeout=max(0.0, left - anyio.current_time()), wait_max=1.0

@@ -16,12 +16,11 @@ from stack import Stack, stack
 from orchestrator.answers import Answers
 from orchestrator.candidates import Candidate
 from orchestrator.clients import HTTPActor, HTTPCritic
-from orchestrator.context import Context
 from orchestrator.metrics import OrchestratorMetrics
-from orchestrator.outcomes import Outcome
 from orchestrator.request import SolveRequest
-from orchestrator.runner import Runner, nobody
+from orchestrator.runner import Runner, ignore_events
 from orchestrator.settings import OrchestratorSettings
+from orchestrator.solve import Context, Outcome
 from orchestrator.strategies.base import Strategy
 from services.call_context import CallContext
 from services.client import client_for
@@ -71,7 +70,7 @@ async def solved(running: Stack, strategy: Strategy, **budget: Any) -> SolveResu
     async with a_runner(running) as runner:
         await runner.admit(request)
         request = request.model_copy(update={"strategy": strategy})
-        return await runner.run(request, CallContext("request", "session", "call"), nobody)
+        return await runner.run(request, CallContext("request", "session", "call"), ignore_events)
 
 
 def test_its_fields_are_its_wire_format():
