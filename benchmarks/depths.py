@@ -15,9 +15,9 @@ import httpx
 from benchmarks import say
 from counterpoint.stack import stack
 from counterpoint.up import environment
-from evaluation.items import Item, pocket
+from evaluation.problem_sets import ProblemItem, pocket
+from evaluation.role_clients import RoleClients, first_error
 from evaluation.statistics import balanced
-from evaluation.supervision import Services, first_error
 from services.client import stream_events
 from services.contracts.calls import CritiqueEvent, Judge, UsageEvent
 from services.contracts.critique import DEPTHS, Depth
@@ -35,16 +35,16 @@ async def main(engine: str, count: int) -> None:
         variables |= {f"COUNTERPOINT_CRITIC_{key}".upper(): str(value) for key, value in VLLM.items()}
         own = {"critic": {"VLLM_CPU_OMP_THREADS_BIND": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}}
     async with stack(variables, own, start_seconds=START_SECONDS) as running:
-        services = Services(running.actor, running.critic)
+        clients = RoleClients(running.actor, running.critic)
         problems = pocket("dev", count, 11)
-        drafts = [(item, (await services.draft(item, 0, 0.0))[0].text) for item in problems]
+        drafts = [(item, (await clients.draft(item, 0, 0.0))[0].text) for item in problems]
         for depth in DEPTHS:
             await judged(running.critic, drafts[0], depth)  # what is compiled on first use
         for depth in DEPTHS:
             await told(running.critic, drafts, depth, engine)
 
 
-async def told(critic: httpx.AsyncClient, drafts: list[tuple[Item, str]], depth: Depth, engine: str) -> None:
+async def told(critic: httpx.AsyncClient, drafts: list[tuple[ProblemItem, str]], depth: Depth, engine: str) -> None:
     """A line for a depth."""
     seconds: list[float] = []
     read = written = 0
@@ -62,7 +62,7 @@ async def told(critic: httpx.AsyncClient, drafts: list[tuple[Item, str]], depth:
     say(f"{engine:<9} {depth:<8} {figures}   right {balanced(right[True], right[False])}")
 
 
-async def judged(critic: httpx.AsyncClient, draft: tuple[Item, str], depth: Depth) -> tuple[bool, UsageEvent]:
+async def judged(critic: httpx.AsyncClient, draft: tuple[ProblemItem, str], depth: Depth) -> tuple[bool, UsageEvent]:
     """Whether a draft is found right, and what that took."""
     item, text = draft
     body = Judge(problem=item.problem, steps=tuple(text.split("\n")), depth=depth, sampling=Sampling(temperature=0.0))

@@ -26,8 +26,8 @@ from actor_service.service import ActorService
 from benchmarks import say
 from benchmarks.paced import Pace, PacedEngine
 from critic_service.service import CriticService
-from evaluation.items import Item, pocket
-from evaluation.runs import right
+from evaluation.grading import is_right
+from evaluation.problem_sets import ProblemItem, pocket
 from orchestrator.settings import OrchestratorSettings
 from services.engines.opening import embedded_options
 from services.role import create_role_app
@@ -67,7 +67,7 @@ async def main(count: int, every: int, sure: float) -> int:
             found.clear()
             room = anyio.CapacityLimiter(IN_FLIGHT if seconds else 1)
 
-            async def both(number: int, item: Item, room: anyio.CapacityLimiter = room) -> None:
+            async def both(number: int, item: ProblemItem, room: anyio.CapacityLimiter = room) -> None:
                 async with room:
                     one = await solved(client, item, SEQUENTIAL, number)
                     found.append((one, await solved(client, item, pipelined, number)))
@@ -99,7 +99,7 @@ def told(found: Sequence[tuple[Solved, Solved]], every: int, sure: float) -> int
     return int(any(ratio > limit for _, ratio, limit in limits))
 
 
-async def solved(client: httpx.AsyncClient, item: Item, strategy: dict[str, Any], seed: int) -> Solved:
+async def solved(client: httpx.AsyncClient, item: ProblemItem, strategy: dict[str, Any], seed: int) -> Solved:
     """Solve a problem greedily."""
     sampling = {"temperature": 0.0, "max_tokens": 256, "seed": seed}
     body = {"problem": item.problem, "strategy": strategy, "sampling": sampling, "trace": "full"}
@@ -109,8 +109,8 @@ async def solved(client: httpx.AsyncClient, item: Item, strategy: dict[str, Any]
         result["usage"]["seconds"],
         result["usage"]["total_tokens"],
         draft["completion_tokens"],
-        right(result["answer"], item),
-        right(draft["answer"], item),
+        is_right(result["answer"], item),
+        is_right(draft["answer"], item),
     )
 
 
