@@ -66,15 +66,12 @@ async def run(
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
         bar = progress.add_task(out.name)
+
+        def show(made: int, total: int) -> None:
+            progress.update(bar, completed=made, total=total)
+
         try:
-            rows = await resume(
-                out,
-                BatchRow,
-                problems,
-                partial(_solve, client, request),
-                concurrency=concurrency,
-                on_progress=lambda made, total: progress.update(bar, completed=made, total=total),
-            )
+            rows = await resume(out, BatchRow, problems, partial(_solve, client, request), show, concurrency)
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
     return int(not all(row.done for row in rows))

@@ -18,8 +18,9 @@ from counterpoint.up import environment
 from evaluation import critics, plans, pocket_report, problem_sets, report, thresholds
 from evaluation.role_clients import RoleClients
 from evaluation.rows import SolveRow
-from evaluation.runs import CONCURRENCY, BadRun, OnProgress, SolvePlan, run
+from evaluation.runs import BadRun, OnProgress, SolvePlan, run
 from services.client import client_for
+from services.jsonl import CONCURRENCY
 from services.settings import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Measure accuracy against compute, through the services.")
@@ -178,7 +179,7 @@ def _progress_bars() -> Generator[OnProgress]:
         def update(name: str, done: int, total: int) -> None:
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=total)
-            progress.update(tasks[name], completed=done)
+            progress.update(tasks[name], completed=done, total=total)
 
         yield update
 

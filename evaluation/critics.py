@@ -14,7 +14,7 @@ from evaluation.grading import grade
 from evaluation.problem_sets import ProblemItem
 from evaluation.role_clients import RoleClients, first_error
 from evaluation.rows import CriticLoopRow, RoundCritiqueRow, SolutionRow
-from evaluation.runs import CONCURRENCY, OnProgress
+from evaluation.runs import OnProgress
 from evaluation.statistics import balanced, calibration_error, mean
 from orchestrator.answers import Answers
 from services.contracts.calls import CandidateEvent
@@ -96,14 +96,7 @@ async def measure(
 
     name = f"critic-{kind}-{rounds}-at-{temperature}-seed-{seed}"
     async with answers.running():
-        rows = await resume(
-            out / f"{name}.jsonl",
-            CriticLoopRow,
-            items,
-            run_loop,
-            concurrency=CONCURRENCY,
-            on_progress=partial(on_progress, name),
-        )
+        rows = await resume(out / f"{name}.jsonl", CriticLoopRow, items, run_loop, partial(on_progress, name))
     return [*_round_lines(rows, rounds, kind), *_critic_lines(rows)]
 
 
@@ -144,7 +137,7 @@ def _critic_lines(rows: Sequence[CriticLoopRow]) -> list[str]:
     lines.append(_line("refinement right where wrong and caught (helpfulness)", mean(corrected)))
     judged = [(critique.p_correct, right) for right, critique, _ in first if critique.p_correct is not None]
     if judged:
-        lines.append(_line("  calibration error of p_correct", f"{calibration_error(*zip(*judged, strict=True)):.3f}"))
+        lines.append(_line("calibration error of p_correct", f"{calibration_error(*zip(*judged, strict=True)):.3f}"))
     wrong = [critique for _, critique, _ in first if critique.located and critique.true_first_error is not None]
     if wrong:
         lines.append(_line("first error located", mean([critique.locates_error for critique in wrong])))

@@ -11,11 +11,10 @@ import httpx
 from evaluation import problem_sets
 from evaluation.claims import BUDGETS, ClaimsTable, add_claims, add_critic
 from evaluation.plans import GREEDY, UNLIMITED, limited
-from evaluation.problem_sets import ProblemItem
 from evaluation.replay import price, selected
-from evaluation.role_clients import RoleClients, critique_samples, refine_by_oracle, refine_without_critique
+from evaluation.role_clients import ORACLE_ROUNDS, RoleClients, critique_samples, refine_by_oracle, refine_without_critique
 from evaluation.rows import RefinementRow, SampleCritiquesRow
-from evaluation.runs import CONCURRENCY, OnProgress, SolvePlan, run
+from evaluation.runs import OnProgress, SolvePlan, run
 from evaluation.statistics import mean, pass_at
 from pocket.problems import BANDS
 from services.jsonl import resume
@@ -85,33 +84,11 @@ async def _measure_roles(table: ClaimsTable, clients: RoleClients, out: Path, on
     """Call the role services directly, as no strategy does."""
     solutions = {row.id: row.solution for row in table.rows[GREEDY.name]}
     samples = {row.id: row.candidates for row in table.rows[WIDE.name]}
-
-    async def refine_ceiling(item: ProblemItem) -> RefinementRow:
-        return await refine_by_oracle(clients, item, solutions[item.id])
-
-    async def refine_control(item: ProblemItem) -> RefinementRow:
-        return await refine_without_critique(clients, item, solutions[item.id])
-
-    async def critique(item: ProblemItem) -> SampleCritiquesRow:
-        return await critique_samples(clients, item, samples[item.id])
-
-    for name, refine in (("ceiling", refine_ceiling), ("control", refine_control)):
-        table.refined[name] = await resume(
-            out / f"{name}.jsonl",
-            RefinementRow,
-            table.items,
-            refine,
-            concurrency=CONCURRENCY,
-            on_progress=partial(on_progress, name),
-        )
-    table.critiqued = await resume(
-        out / "judged.jsonl",
-        SampleCritiquesRow,
-        table.items,
-        critique,
-        concurrency=CONCURRENCY,
-        on_progress=partial(on_progress, "judged"),
-    )
+    for name, refine in (("ceiling", refine_by_oracle), ("control", refine_without_critique)):
+        path, refine_item = out / f"{name}.jsonl", partial(refine, clients, solutions)
+        table.refined[name] = await resume(path, RefinementRow, table.items, refine_item, partial(on_progress, name))
+    path, critique = out / "judged.jsonl", partial(critique_samples, clients, samples)
+    table.critiqued = await resume(path, SampleCritiquesRow, table.items, critique, partial(on_progress, "judged"))
 
 
 def _add_accuracies(table: ClaimsTable) -> None:
@@ -128,8 +105,8 @@ def _add_accuracies(table: ClaimsTable) -> None:
     for name in table.rows:
         if name != "greedy":
             table.add_accuracy(_title(name), table.right(name), table.tokens(name))
-    titles = {"ceiling": "ceiling: the oracle's critique, 2 rounds", "control": "control: refined, no critique"}
-    for name, title in titles.items():
+    ceiling = f"ceiling: the oracle's critique, {ORACLE_ROUNDS} rounds"
+    for name, title in (("ceiling", ceiling), ("control", "control: refined, no critique")):
         refined = table.refined[name]
         tokens = sum(row.tokens for row in refined) / len(refined)
         table.add_accuracy(title, [row.right for row in refined], table.draft + tokens)

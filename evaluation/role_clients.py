@@ -5,7 +5,7 @@
 - The control: refinement without a critique.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -23,6 +23,7 @@ from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
 
 GREEDY = Sampling(temperature=0.0, max_tokens=512)
+ORACLE_ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,10 @@ def oracle_critique(item: ProblemItem, solution: str) -> Critique:
     )
 
 
-async def refine_by_oracle(clients: RoleClients, item: ProblemItem, solution: str, rounds: int = 2) -> RefinementRow:
-    """Refine by the oracle's critique until it finds no error, for at most `rounds` rounds."""
-    tokens = 0
-    answer: str | None = None
-    for _ in range(rounds):
+async def refine_by_oracle(clients: RoleClients, solutions: Mapping[str, str], item: ProblemItem) -> RefinementRow:
+    """Refine a problem's solution by the oracle's critique until it finds no error, for at most `ORACLE_ROUNDS` rounds."""
+    solution, answer, tokens = solutions[item.id], None, 0
+    for _ in range(ORACLE_ROUNDS):
         critique = oracle_critique(item, solution)
         if critique.verdict == "correct":
             break
@@ -100,18 +100,20 @@ async def refine_by_oracle(clients: RoleClients, item: ProblemItem, solution: st
     return RefinementRow(id=item.id, level=item.level, right=right, tokens=tokens, solution=solution)
 
 
-async def refine_without_critique(clients: RoleClients, item: ProblemItem, solution: str) -> RefinementRow:
-    """Refine once without a critique."""
-    candidate, usage = await clients.refine(item, solution, None)
+async def refine_without_critique(clients: RoleClients, solutions: Mapping[str, str], item: ProblemItem) -> RefinementRow:
+    """Refine a problem's solution once without a critique."""
+    candidate, usage = await clients.refine(item, solutions[item.id], None)
     right = is_right(candidate.answer, item)
     return RefinementRow(id=item.id, level=item.level, right=right, tokens=usage.total_tokens, solution=candidate.text)
 
 
-async def critique_samples(clients: RoleClients, item: ProblemItem, samples: Sequence[CandidateRow]) -> SampleCritiquesRow:
+async def critique_samples(
+    clients: RoleClients, samples: Mapping[str, Sequence[CandidateRow]], item: ProblemItem
+) -> SampleCritiquesRow:
     """Critique the first right and the first wrong one of a problem's samples in words."""
     critiques: list[SampleCritiqueRow] = []
     for right in (True, False):
-        sample = next((c for c in samples if c.text and (first_error(item, c.text) is None) is right), None)
+        sample = next((c for c in samples[item.id] if c.text and (first_error(item, c.text) is None) is right), None)
         if sample is None:
             continue
         critique, usage = await clients.explain(item, sample.text.split("\n"))

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from services.contracts.critique import Verdict
 from services.contracts.errors import Problem
-from services.contracts.solve import Degraded, SolveUsage, StopReason
+from services.contracts.solve import CandidateView, Degraded, SolveUsage, StopReason
 from services.jsonl import ResumableRow
 
 
@@ -19,7 +19,7 @@ class ProblemRow(ResumableRow, frozen=True):
 
 
 class CandidateRow(BaseModel, frozen=True):
-    """A candidate of a solve: whether its answer is right, and its steps as lines of `text`."""
+    """A candidate of a solve: whether its answer is right, and its steps as the lines of `text`."""
 
     id: str
     parent: str | None
@@ -30,6 +30,12 @@ class CandidateRow(BaseModel, frozen=True):
     selected: bool
     right: bool
     text: str
+
+    @classmethod
+    def of(cls, view: CandidateView, *, right: bool) -> "CandidateRow":
+        """Return the row of a candidate in a full trace."""
+        text = "\n".join(step.text for step in view.steps)
+        return cls.model_validate(view.model_dump() | {"right": right, "text": text})
 
 
 class SolveRow(ProblemRow, frozen=True):

@@ -20,11 +20,8 @@ from evaluation.problem_sets import ProblemItem
 from evaluation.rows import CandidateRow, SolveRow
 from orchestrator.answers import Answers
 from services.contracts.errors import Problem
-from services.contracts.solve import CandidateView, SolveResult
-from services.jsonl import read, resume
-
-CONCURRENCY = 4
-"""Solves at a time; enough to keep a laptop's two engines busy."""
+from services.contracts.solve import SolveResult
+from services.jsonl import CONCURRENCY, read, resume
 
 MANIFEST = "run.json"
 
@@ -134,19 +131,12 @@ async def run(
     manifest = Manifest.load(out) if (out / MANIFEST).exists() else Manifest(seed, {}, {})
     manifest.extended(plans, items, seed).save(out)
     answers = Answers()
+    rows: dict[str, list[SolveRow]] = {}
     async with answers.running():
-        return {
-            plan.name: await resume(
-                out / f"{plan.name}.jsonl",
-                SolveRow,
-                items,
-                partial(_solve, client, answers, plan, seed),
-                concurrency=concurrency,
-                on_progress=partial(on_progress, plan.name),
-            )
-            for plan in plans
-        }
-    raise AssertionError("the answers' processes suppressed an error")
+        for plan in plans:
+            path, solve = out / f"{plan.name}.jsonl", partial(_solve, client, answers, plan, seed)
+            rows[plan.name] = await resume(path, SolveRow, items, solve, partial(on_progress, plan.name), concurrency)
+    return rows
 
 
 async def _solve(client: httpx.AsyncClient, answers: Answers, plan: SolvePlan, seed: int, item: ProblemItem) -> SolveRow:
@@ -155,8 +145,8 @@ async def _solve(client: httpx.AsyncClient, answers: Answers, plan: SolvePlan, s
         problem = Problem.model_validate_json(response.content)
         return SolveRow(id=item.id, level=item.level, right=False, tokens=0, candidates=(), failed=problem)
     result = SolveResult.model_validate_json(response.content)
-    candidates = result.candidates or ()
-    right = {answer: await grade(answers, answer, item) for answer in {result.answer, *(c.answer for c in candidates)}}
+    views = result.candidates or ()
+    right = {answer: await grade(answers, answer, item) for answer in {result.answer, *(view.answer for view in views)}}
     return SolveRow(
         id=item.id,
         level=item.level,
@@ -169,19 +159,5 @@ async def _solve(client: httpx.AsyncClient, answers: Answers, plan: SolvePlan, s
         confidence=result.confidence,
         usage=result.usage,
         degraded=result.degraded,
-        candidates=tuple(_candidate_row(candidate, right=right[candidate.answer]) for candidate in candidates),
-    )
-
-
-def _candidate_row(candidate: CandidateView, *, right: bool) -> CandidateRow:
-    return CandidateRow(
-        id=candidate.id,
-        parent=candidate.parent,
-        answer=candidate.answer,
-        p_correct=candidate.p_correct,
-        verdict=candidate.verdict,
-        first_error=candidate.first_error,
-        selected=candidate.selected,
-        right=right,
-        text="\n".join(step.text for step in candidate.steps),
+        candidates=tuple(CandidateRow.of(view, right=right[view.answer]) for view in views),
     )

@@ -9,6 +9,9 @@ from typing import Protocol, TextIO, TypeVar
 import anyio
 from pydantic import BaseModel
 
+CONCURRENCY = 4
+"""Rows made at a time; enough to keep the two engines of a laptop busy."""
+
 
 class ResumableRow(BaseModel, frozen=True):
     """Base of a file's rows; `id` is that of the item the row was made of."""
@@ -64,9 +67,8 @@ async def resume(
     row_type: type[RowT],
     items: Sequence[ItemT],
     make_row: Callable[[ItemT], Awaitable[RowT]],
-    *,
-    concurrency: int,
     on_progress: Callable[[int, int], None],
+    concurrency: int = CONCURRENCY,
 ) -> list[RowT]:
     """Return a row for each item, in order: those that `path` holds, and the others made and appended to it.
 

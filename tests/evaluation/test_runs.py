@@ -11,7 +11,7 @@ from evaluation.problem_sets import BadProblemSet, ProblemItem, from_file, pocke
 from evaluation.replay import selected
 from evaluation.rows import SolveRow
 from evaluation.runs import Manifest, SolvePlan, rows_in, run
-from services.contracts.solve import RoleUsage
+from services.contracts.solve import SolveUsage
 from services.jsonl import read
 
 pytestmark = pytest.mark.anyio
@@ -41,12 +41,9 @@ async def test_a_repeated_run_resumes(tmp_path: Path):
 
 def _timeless(rows: dict[str, list[SolveRow]]) -> list[SolveRow]:
     """Return the rows without seconds and cached tokens, which differ from run to run."""
-    usages = [row.usage.model_copy(update={"seconds": 0, "critic": RoleUsage()}) for row in rows["wide"]]
     actors = [row.usage.actor.model_copy(update={"cached_tokens": 0}) for row in rows["wide"]]
-    return [
-        row.model_copy(update={"usage": usage.model_copy(update={"actor": actor})})
-        for row, usage, actor in zip(rows["wide"], usages, actors, strict=True)
-    ]
+    usages = [SolveUsage(actor=actor) for actor in actors]
+    return [row.model_copy(update={"usage": usage}) for row, usage in zip(rows["wide"], usages, strict=True)]
 
 
 async def test_a_replayed_selection_is_the_service_s_own(tmp_path: Path):
@@ -78,22 +75,18 @@ async def test_an_unreachable_orchestrator_is_no_wrong_answer(tmp_path: Path):
 
 
 def test_a_recorded_run_can_be_read(tmp_path: Path):
-    """Rows as earlier versions wrote them, with the fields that the models know and others."""
-    usage = {
-        "actor": {"prompt_tokens": 52, "completion_tokens": 51, "calls": 1},
-        "total_tokens": 103,
-        "completion_tokens": 51,
-    }
+    """Fields that are missing have defaults, and unknown fields are ignored."""
+    usage = {"actor": {"prompt_tokens": 52, "completion_tokens": 51, "calls": 1}, "total_tokens": 103}
     judgement = {"p_correct": None, "verdict": None, "first_error": None, "selected": True, "right": True}
     candidate = {"id": "c0", "parent": None, "answer": "37", **judgement, "text": "30 + 7 = 37", "new": 1}
     solved = {"id": "a", "level": 2, "right": True, "tokens": 103, "usage": usage, "candidates": [candidate], "new": 1}
     error = {"type": "urn:x", "title": "Not ready", "status": 503, "detail": "no actor", "code": "not_ready"}
-    failed = {"id": "b", "level": 2, "right": False, "tokens": 0, "candidates": [], "failed": error}
+    failed = {**solved, "id": "b", "right": False, "candidates": list[str](), "failed": error}
     Manifest(1, {"wide": WIDE}, {"a": "all", "b": "all"}).save(tmp_path)
     (tmp_path / "wide.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in (solved, failed)), "utf-8")
     first, second = rows_in(tmp_path)[1]["wide"]
     assert (first.usage.actor.total_tokens, first.candidates[0].text, first.done) == (103, "30 + 7 = 37", True)
-    assert (second.usage.total_tokens, second.candidates, second.done) == (0, (), False)
+    assert (second.candidates, second.stop_reason, second.done) == ((), None, False)
 
 
 def test_problem_sets_hold_distinct_problems_and_name_a_bad_line(tmp_path: Path):

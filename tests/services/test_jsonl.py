@@ -43,8 +43,7 @@ def test_a_line_that_was_cut_off_is_skipped_and_spares_the_next(tmp_path: Path, 
 @pytest.mark.anyio
 async def test_a_run_makes_the_rows_that_are_missing(tmp_path: Path):
     """A row that is done is kept, one that failed is made again, and progress starts at the number of kept rows."""
-    path, made, progress = tmp_path / "new" / "rows.jsonl", list[int](), list[tuple[int, int]]()
-    path.parent.mkdir()
+    path, made, progress = tmp_path / "rows.jsonl", list[int](), list[tuple[int, int]]()
     path.write_text('{"id": 1, "square": 1}\n{"id": 2}\n{"id": 9, "square": 81}\n{"id": 3, "squ', "utf-8")
 
     async def square(number: Number) -> Square:
@@ -52,7 +51,7 @@ async def test_a_run_makes_the_rows_that_are_missing(tmp_path: Path):
         return Square(id=number.id, square=number.id**2)
 
     numbers = [Number(k) for k in (1, 2, 3)]
-    rows = await resume(path, Square, numbers, square, concurrency=1, on_progress=lambda *counts: progress.append(counts))
+    rows = await resume(path, Square, numbers, square, lambda done, total: progress.append((done, total)), 1)
     assert rows == [Square(id=k, square=k**2) for k in (1, 2, 3)]
     assert made == [2, 3]
     assert progress == [(1, 3), (2, 3), (3, 3)]
@@ -61,7 +60,7 @@ async def test_a_run_makes_the_rows_that_are_missing(tmp_path: Path):
 
 @pytest.mark.anyio
 async def test_a_run_makes_no_more_rows_at_a_time_than_its_concurrency(tmp_path: Path):
-    """The others wait."""
+    """The others wait; the folder of the file is created."""
     running, most = 0, 0
 
     async def square(number: Number) -> Square:
@@ -73,5 +72,5 @@ async def test_a_run_makes_no_more_rows_at_a_time_than_its_concurrency(tmp_path:
         return Square(id=number.id, square=number.id**2)
 
     numbers = [Number(k) for k in range(6)]
-    await resume(tmp_path / "rows.jsonl", Square, numbers, square, concurrency=2, on_progress=lambda _made, _total: None)
+    await resume(tmp_path / "new" / "rows.jsonl", Square, numbers, square, lambda _done, _total: None, 2)
     assert most == 2
