@@ -15,9 +15,9 @@ import httpx
 from benchmarks import print_line
 from counterpoint.stack import stack
 from counterpoint.up import environment
-from evaluation.items import Item, pocket
+from evaluation.problem_sets import ProblemItem, pocket
+from evaluation.role_clients import RoleClients, first_error
 from evaluation.statistics import balanced
-from evaluation.supervision import Services, first_error
 from services.client import stream_events
 from services.contracts.calls import CritiqueEvent, Judge, UsageEvent
 from services.contracts.critique import DEPTHS, Depth
@@ -35,16 +35,16 @@ async def main(engine: str, count: int) -> None:
         variables |= {f"COUNTERPOINT_CRITIC_{key}".upper(): str(value) for key, value in VLLM.items()}
         role_variables = {"critic": {"VLLM_CPU_OMP_THREADS_BIND": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}}
     async with stack(variables, role_variables, start_seconds=START_SECONDS) as running:
-        services = Services(running.actor, running.critic)
+        clients = RoleClients(running.actor, running.critic)
         problems = pocket("dev", count, 11)
-        drafts = [(item, (await services.draft(item, 0, 0.0))[0].text) for item in problems]
+        drafts = [(item, (await clients.draft(item, 0, 0.0))[0].text) for item in problems]
         for depth in DEPTHS:
             await judge(running.critic, drafts[0], depth)  # warm-up: some engines compile on first use
         for depth in DEPTHS:
             await measure(running.critic, drafts, depth, engine)
 
 
-async def measure(critic: httpx.AsyncClient, drafts: list[tuple[Item, str]], depth: Depth, engine: str) -> None:
+async def measure(critic: httpx.AsyncClient, drafts: list[tuple[ProblemItem, str]], depth: Depth, engine: str) -> None:
     """Judge the drafts at a depth and print its figures."""
     seconds: list[float] = []
     prompt_tokens = completion_tokens = 0
@@ -64,7 +64,7 @@ async def measure(critic: httpx.AsyncClient, drafts: list[tuple[Item, str]], dep
     print_line(f"{engine:<9} {depth:<8} {figures}   right {balanced(correct[True], correct[False])}")
 
 
-async def judge(critic: httpx.AsyncClient, draft: tuple[Item, str], depth: Depth) -> tuple[bool, UsageEvent]:
+async def judge(critic: httpx.AsyncClient, draft: tuple[ProblemItem, str], depth: Depth) -> tuple[bool, UsageEvent]:
     """Return whether the critic judges a draft correct, and the usage."""
     item, text = draft
     body = Judge(problem=item.problem, steps=tuple(text.split("\n")), depth=depth, sampling=Sampling(temperature=0.0))

@@ -26,8 +26,8 @@ from actor_service.service import ActorService
 from benchmarks import print_line
 from benchmarks.paced_engine import Pace, PacedEngine
 from critic_service.service import CriticService
-from evaluation.items import Item, pocket
-from evaluation.runs import right
+from evaluation.grading import is_right
+from evaluation.problem_sets import ProblemItem, pocket
 from orchestrator.settings import OrchestratorSettings
 from services.engines.opening import embedded_options
 from services.role import create_role_app
@@ -67,7 +67,7 @@ async def main(count: int, every: int, sure: float) -> int:
             pairs.clear()
             limiter = anyio.CapacityLimiter(IN_FLIGHT if seconds else 1)
 
-            async def both(number: int, item: Item, limiter: anyio.CapacityLimiter = limiter) -> None:
+            async def both(number: int, item: ProblemItem, limiter: anyio.CapacityLimiter = limiter) -> None:
                 async with limiter:
                     sequential = await solve(client, item, SEQUENTIAL, number)
                     pairs.append((sequential, await solve(client, item, pipelined, number)))
@@ -101,7 +101,7 @@ def report(pairs: Sequence[tuple[Solved, Solved]], every: int, sure: float) -> i
     return int(any(ratio > limit for _, ratio, limit in limits))
 
 
-async def solve(client: httpx.AsyncClient, item: Item, strategy: dict[str, Any], seed: int) -> Solved:
+async def solve(client: httpx.AsyncClient, item: ProblemItem, strategy: dict[str, Any], seed: int) -> Solved:
     """Solve a problem at temperature 0."""
     sampling = {"temperature": 0.0, "max_tokens": 256, "seed": seed}
     body = {"problem": item.problem, "strategy": strategy, "sampling": sampling, "trace": "full"}
@@ -111,8 +111,8 @@ async def solve(client: httpx.AsyncClient, item: Item, strategy: dict[str, Any],
         result["usage"]["seconds"],
         result["usage"]["total_tokens"],
         draft["completion_tokens"],
-        right(result["answer"], item),
-        right(draft["answer"], item),
+        is_right(result["answer"], item),
+        is_right(draft["answer"], item),
     )
 
 
