@@ -13,7 +13,7 @@ import anyio
 import httpx
 
 from benchmarks import say
-from counterpoint.stack import stack
+from counterpoint.stack import run_stack
 from counterpoint.up import environment
 from evaluation.items import Item, pocket
 from evaluation.statistics import balanced
@@ -34,7 +34,7 @@ async def main(engine: str, count: int) -> None:
     if engine == "vllm":
         variables |= {f"COUNTERPOINT_CRITIC_{key}".upper(): str(value) for key, value in VLLM.items()}
         own = {"critic": {"VLLM_CPU_OMP_THREADS_BIND": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}}
-    async with stack(variables, own, start_seconds=START_SECONDS) as running:
+    async with run_stack(variables, own, start_seconds=START_SECONDS) as running:
         services = Services(running.actor, running.critic)
         problems = pocket("dev", count, 11)
         drafts = [(item, (await services.draft(item, 0, 0.0))[0].text) for item in problems]

@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import say
 from benchmarks.recording import RECORD
-from counterpoint.stack import Stack, stack
+from counterpoint.stack import Stack, run_stack
 from pocket.problems import problems
 
 BLOCK = 32
@@ -55,7 +55,7 @@ async def main() -> int:
     """Measure and print; 0 if everything is within its limit."""
     failed = 0
     with tempfile.TemporaryDirectory() as directory:
-        async with stack(settings(), own(Path(directory)), start_seconds=400, module="benchmarks.recording") as running:
+        async with run_stack(settings(), own(Path(directory)), start_seconds=400, module="benchmarks.recording") as running:
             failed += await _cache(running, Path(directory))
             failed += await _hangups(running)
             await _one_call(running)

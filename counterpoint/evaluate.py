@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 import evaluation.pocket
-from counterpoint.ending import stop
-from counterpoint.stack import Stack, stack
+from counterpoint.options import stop
+from counterpoint.stack import Stack, run_stack
 from counterpoint.up import environment
 from evaluation import critics, items, plans, report, thresholds
 from evaluation.runs import CONCURRENCY, BadRun, Plan, Row, run
@@ -181,7 +181,7 @@ def _progress() -> Generator[Told]:
 @asynccontextmanager
 async def _services(urls: Urls | None, models: str) -> AsyncGenerator[Stack]:
     if urls is None:
-        async with stack(environment(models, [])) as running:
+        async with run_stack(environment(models, [])) as running:
             yield running
         return
     clients = [client_for(url) for url in urls]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from stack import stack
 
-from orchestrator.openai.presets import PRESETS
+from orchestrator.openai import PRESETS
 
 DOCS = Path(__file__).parents[2] / "docs"
 SENT = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "user": "somebody"}
