@@ -118,7 +118,7 @@ async def test_a_dead_service_is_named(without: str, message: str):
         advice = (await service_at(running.urls[0])).advice
     assert advice
     assert advice.startswith(message)
-    assert "look into its log" in advice
+    assert "read its log" in advice
 
 
 @pytest.mark.anyio

@@ -81,9 +81,8 @@ async def test_outside_its_domain_it_still_answers(running: Stack):
 
 async def test_samples_share_a_prompt_and_the_critic_scores(running: Stack):
     """Eight samples cost one prompt; judging them generates no tokens."""
-    result = await _solve(
-        running.orchestrator, ITEMS[0], {"name": "best_of_n", "n": 8, "stop_early": False}, temperature=0.8
-    )
+    strategy = {"name": "best_of_n", "n": 8, "stop_early": False}
+    result = await _solve(running.orchestrator, ITEMS[0], strategy, temperature=0.8)
     usage = result["usage"]
     assert usage["actor"]["calls"] == 1
     assert usage["critic"]["completion_tokens"] == 0
