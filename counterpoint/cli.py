@@ -29,11 +29,9 @@ from counterpoint.options import (
 from counterpoint.shared_engine import SharedEngine
 from counterpoint.up import SCRIPTED, environment, serve, serve_and_solve
 from orchestrator.access.keys import Tenant, digest, fresh
-from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from services import tracing
 from services.app import VERSION
-from services.contracts.solve import SolveSampling
 from services.server import run as run_server
 from services.settings import ActorSettings, CriticSettings, ServiceSettings, SettingsError
 from services.telemetry import configure
@@ -123,7 +121,7 @@ def up(  # noqa: PLR0913, PLR0917 - the options of a command
         list[str] | None, typer.Option(metavar="ARG", help="An argument for the vLLM server; repeatable.")
     ] = None,
     vllm_python: Annotated[
-        str, typer.Option(help="Python interpreter of an environment with vLLM.", show_default="the current one")
+        str, typer.Option(help="Python interpreter of an environment with vLLM.", show_default="the running one")
     ] = sys.executable,
 ) -> None:
     """Run all three services on this machine."""
@@ -140,9 +138,7 @@ def up(  # noqa: PLR0913, PLR0917 - the options of a command
 
 @app.command()
 def solve(  # noqa: PLR0913, PLR0917 - the options of a command
-    problem: Annotated[
-        str | None, typer.Argument(help="The problem to solve; - reads it from standard input.", show_default=False)
-    ] = None,
+    problem: Annotated[str | None, typer.Argument(help="The problem to solve; - reads it from standard input.")] = None,
     url: UrlOption = None,
     strategy: StrategyOption = "refine",
     max_tokens: MaxTokensOption = None,
@@ -188,14 +184,13 @@ def run(
         variables = environment(models, ["LOG_LEVEL=error", "ACTOR_LOG_LEVEL=error", "CRITIC_LOG_LEVEL=error"])
     except SettingsError as error:
         stop(str(error))
-    request = SolveRequest(problem=problem, sampling=SolveSampling(temperature=0.0))
     configure("error", "console")
-    raise typer.Exit(anyio.run(partial(serve_and_solve, port, variables, request, once=once)))
+    raise typer.Exit(anyio.run(partial(serve_and_solve, port, variables, problem, once=once)))
 
 
 @app.command("doctor")
 def examine(
-    url: Annotated[str | None, typer.Option(help="Address of an orchestrator to check as well.", show_default=False)] = None,
+    url: Annotated[str | None, typer.Option(help="Address of an orchestrator to check as well.")] = None,
 ) -> None:
     """Check the configuration, and with --url the running services."""
     results = doctor.examine(address(url) if url else None)

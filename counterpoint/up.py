@@ -14,6 +14,7 @@ from counterpoint.shared_engine import SharedEngine
 from counterpoint.supervisor import ProcessSpec, free_port, keep_running, wait_ready
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
+from services.contracts.solve import SolveSampling
 from services.engines.models import PAIR, POCKET, SMOLLM2, ModelError, model_path
 from services.settings import ActorSettings, CriticSettings, SettingsError
 
@@ -111,14 +112,18 @@ async def _announce(url: str, when_ready: Callable[[str], Awaitable[None]] | Non
         await when_ready(url)
 
 
-async def serve_and_solve(port: int, variables: dict[str, str], request: SolveRequest, *, once: bool) -> int:
-    """Run all services on loopback, solve `request` when they are ready, and with `once` stop then. Return the exit code."""
+async def serve_and_solve(port: int, variables: dict[str, str], problem: str, *, once: bool) -> int:
+    """Run all services on loopback, solve `problem` greedily once they are ready, and with `once` stop then.
+
+    Return the exit code.
+    """
+    request = SolveRequest(problem=problem, sampling=SolveSampling(temperature=0.0))
     code = 0
     with anyio.CancelScope() as scope:
 
         async def solve(url: str) -> None:
             nonlocal code
-            sys.stdout.write(f"\n{request.turns[-1].content}\n\n")
+            sys.stdout.write(f"\n{problem}\n\n")
             code = await connection.solve(url, request, as_json=False)
             if once:
                 scope.cancel()
