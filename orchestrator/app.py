@@ -26,9 +26,9 @@ from orchestrator.routes import router
 from orchestrator.runner import Runner
 from orchestrator.settings import OrchestratorSettings
 from services.app import create_app
+from services.call_context import new_id
 from services.client import client_for
 from services.health import Check
-from services.identity import new_id
 from services.redis import Store
 from services.server import beside
 from services.settings import SettingsError

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from orchestrator.budget import Grant, Lease, Place, Want
-from orchestrator.ports import CallFailed, Calling
+from orchestrator.ports import CallFailed, CallStream
 from orchestrator.solve import Solve
 from services.contracts.sampling import Sampling
 from services.contracts.solve import Role
@@ -54,11 +54,11 @@ def sampling(solve: Solve, role: Role, place: Place, attempt: int) -> Sampling:
 
 
 @asynccontextmanager
-async def settled(solve: Solve, role: Role, lease: Lease, calling: Calling[object]) -> AsyncGenerator[None]:
+async def settled(solve: Solve, role: Role, lease: Lease, stream: CallStream[object]) -> AsyncGenerator[None]:
     """Settle the lease once the call has been left, however it ends."""
     with lease:
         try:
-            async with calling:
+            async with stream:
                 yield
         finally:
-            solve.settle(role, lease, calling)
+            solve.settle(role, lease, stream)

@@ -24,7 +24,7 @@ from orchestrator.watching import Watch, Watcher
 from orchestrator.writing import Each, Manner, Seen, Slot
 from services.contracts.calls import MAX_STEPS, WrittenStep
 from services.contracts.critique import DEPTHS, Critique, Depth
-from services.contracts.events import CandidateFinished, CandidateJudged, SolveEvent
+from services.contracts.events import AnySolveEvent, CandidateFinished, CandidateJudged
 
 ResultT = TypeVar("ResultT")
 
@@ -256,7 +256,7 @@ class Context:
             del self.solve.unfinished[name]
             await self.emit(CandidateFinished(candidate=name, answer=None, finish_reason="cancelled"))
 
-    async def emit(self, event: SolveEvent) -> None:
+    async def emit(self, event: AnySolveEvent) -> None:
         """Send an event to whoever follows the solve."""
         await self.solve.emit(event)
 

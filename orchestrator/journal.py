@@ -8,12 +8,13 @@ key: it depends on what runs beside it.
 from collections.abc import AsyncIterator
 from hashlib import blake2b
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import Annotated, Any, Generic, Protocol, Self, TypeVar, cast
 
 import anyio
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.ports import Actor, CallFailed, CallId, Calling, Critic, Drafting, Judging
+from orchestrator.ports import Actor, CallFailed, CallStream, Critic, CritiqueStream, DraftStream
+from services.call_context import CallContext
 from services.contracts.calls import (
     CandidateEvent,
     CritiqueEvent,
@@ -35,10 +36,12 @@ LEFT_SECONDS = 5.0
 """How long a call that its strategy once left waits to be left again."""
 
 EventT = TypeVar("EventT")
+ServiceT = TypeVar("ServiceT", Actor, Critic)
 
-_EVENTS: dict[str, type[BaseModel]] = {
-    kind.__name__: kind for kind in (StepEvent, CandidateEvent, LabelEvent, ExplanationEvent, CritiqueEvent)
-}
+AnyCallEvent = Annotated[
+    StepEvent | CandidateEvent | LabelEvent | ExplanationEvent | CritiqueEvent, Field(discriminator="type")
+]
+"""Any event of a call that is yielded to its caller."""
 
 
 class Record(BaseModel):
@@ -46,7 +49,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    events: tuple[tuple[str, str], ...]
+    events: tuple[AnyCallEvent, ...]
     usage: Usage | None
     spent_nothing: bool
     error: Problem | None = None
@@ -70,17 +73,17 @@ class Journal(Protocol):
         ...
 
 
-class JournaledCalling(Generic[EventT]):
-    """A call that is looked up before it is made, and recorded when it ends; see `ports.Calling`."""
+class JournaledCallStream(Generic[EventT]):
+    """A call that is looked up before it is made, and recorded when it ends; see `ports.CallStream`."""
 
-    def __init__(self, inner: Calling[EventT], role: Role, journal: Journal, key: str, deadline: float | None) -> None:
+    def __init__(self, inner: CallStream[EventT], role: Role, journal: Journal, key: str, deadline: float | None) -> None:
         self._inner = inner
         self._deadline = deadline
         self._role: Role = role
         self._journal = journal
         self._key = key
         self._found: Record | None = None
-        self._events: list[tuple[str, str]] = []
+        self._events: list[Any] = []
         self._error: Problem | None = None
         self._ended = False
 
@@ -124,7 +127,7 @@ class JournaledCalling(Generic[EventT]):
             return
         try:
             async for event in self._inner:
-                self._events.append((type(event).__name__, cast("BaseModel", event).model_dump_json()))
+                self._events.append(event)
                 yield event
         except CallFailed as failure:
             self._error = failure.cause.problem()
@@ -132,8 +135,8 @@ class JournaledCalling(Generic[EventT]):
         self._ended = True
 
     async def _given_back(self, found: Record) -> AsyncIterator[EventT]:
-        for name, data in found.events:
-            yield cast("Any", _EVENTS[name].model_validate_json(data))
+        for event in found.events:
+            yield cast("EventT", event)
         if found.error is not None:
             raise CallFailed(self._role, error_of(found.error))
         if found.left:
@@ -141,46 +144,40 @@ class JournaledCalling(Generic[EventT]):
             raise CallFailed(self._role, as_error(EngineFailed("this call was left before its end when it was first made")))
 
 
-class JournaledActor:
-    """The actor, whose calls are kept."""
+class _Journaled(Generic[ServiceT]):
+    """A role service whose calls are journaled."""
 
-    def __init__(self, inner: Actor, journal: Journal) -> None:
+    def __init__(self, inner: ServiceT, journal: Journal) -> None:
         self._inner = inner
         self._journal = journal
 
     @property
     def card(self) -> ModelCard | None:
-        """The actor's."""
+        """The card of the service."""
         return self._inner.card
 
-    def draft(self, body: Draft, call: CallId) -> Drafting:
+
+class JournaledActor(_Journaled[Actor]):
+    """The actor, with its calls journaled."""
+
+    def draft(self, body: Draft, call: CallContext) -> DraftStream:
         """Write solutions."""
-        return JournaledCalling(self._inner.draft(body, call), "actor", self._journal, key_of("draft", body), call.deadline)
+        stream = self._inner.draft(body, call)
+        return JournaledCallStream(stream, "actor", self._journal, key_of("draft", body), call.deadline)
 
-    def refine(self, body: Refine, call: CallId) -> Drafting:
+    def refine(self, body: Refine, call: CallContext) -> DraftStream:
         """Write new solutions given a critique."""
-        return JournaledCalling(
-            self._inner.refine(body, call), "actor", self._journal, key_of("refine", body), call.deadline
-        )
+        stream = self._inner.refine(body, call)
+        return JournaledCallStream(stream, "actor", self._journal, key_of("refine", body), call.deadline)
 
 
-class JournaledCritic:
-    """The critic, whose calls are kept."""
+class JournaledCritic(_Journaled[Critic]):
+    """The critic, with its calls journaled."""
 
-    def __init__(self, inner: Critic, journal: Journal) -> None:
-        self._inner = inner
-        self._journal = journal
-
-    @property
-    def card(self) -> ModelCard | None:
-        """The critic's."""
-        return self._inner.card
-
-    def critique(self, body: Judge, call: CallId) -> Judging:
+    def critique(self, body: Judge, call: CallContext) -> CritiqueStream:
         """Judge a solution."""
-        return JournaledCalling(
-            self._inner.critique(body, call), "critic", self._journal, key_of("critique", body), call.deadline
-        )
+        stream = self._inner.critique(body, call)
+        return JournaledCallStream(stream, "critic", self._journal, key_of("critique", body), call.deadline)
 
 
 def key_of(verb: str, body: BaseModel) -> str:

@@ -4,7 +4,7 @@ from orchestrator import estimate
 from orchestrator.budget import Lease, Place, Want
 from orchestrator.calls import Tries, sampling, settled
 from orchestrator.candidates import Candidate
-from orchestrator.ports import CallFailed, Judging
+from orchestrator.ports import CallFailed, CritiqueStream
 from orchestrator.solve import Solve
 from services.contracts.calls import Judge
 from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
@@ -38,7 +38,7 @@ async def critique(
             allowance=grant.lease.allowance,
         )
         try:
-            return await _judge(solve, solve.critic.critique(body, solve.call_id()), grant.lease, candidate)
+            return await _judge(solve, solve.critic.critique(body, solve.next_call()), grant.lease, candidate)
         except CallFailed as failure:
             try:
                 tries.after(failure)
@@ -47,11 +47,11 @@ async def critique(
                 return None
 
 
-async def _judge(solve: Solve, calling: Judging, lease: Lease, candidate: Candidate) -> tuple[Critique, int]:
+async def _judge(solve: Solve, stream: CritiqueStream, lease: Lease, candidate: Candidate) -> tuple[Critique, int]:
     final: Critique | None = None
     pending: StepLabel | None = None
-    async with settled(solve, "critic", lease, calling):
-        async for event in calling:
+    async with settled(solve, "critic", lease, stream):
+        async for event in stream:
             if isinstance(event, Critique):
                 final = event
             elif isinstance(event, StepExplanation):
@@ -67,7 +67,7 @@ async def _judge(solve: Solve, calling: Judging, lease: Lease, candidate: Candid
     judged = (label.index for label in (*final.labels, *final.explanations))
     if max(final.first_error or 0, *judged, 0) > len(candidate.steps):
         raise CallFailed("critic", EngineFailed("the critic judged steps that do not exist"))
-    return final, 0 if calling.usage is None else calling.usage.completion_tokens
+    return final, 0 if stream.usage is None else stream.usage.completion_tokens
 
 
 async def _tell_pending(solve: Solve, candidate: Candidate, label: StepLabel | None) -> None:

@@ -17,7 +17,7 @@ from orchestrator.solve import Solve
 from orchestrator.strategies import STRATEGIES
 from services import errors
 from services.contracts.calls import FinishReason
-from services.contracts.events import BudgetWarning, CandidateFinished, SolveEvent, VotesChanged
+from services.contracts.events import AnySolveEvent, BudgetWarning, CandidateFinished, VotesChanged
 from services.contracts.solve import ROLES, Role, SolveResult, StopReason, VoteGroup
 from services.contracts.usage import Usage
 from services.metrics import SECONDS, ServiceMetrics
@@ -153,10 +153,10 @@ class Following:
     _open: int = 0
     _since: float = 0.0
 
-    def heard(self, send: Callable[[SolveEvent], Awaitable[None]]) -> Callable[[SolveEvent], Awaitable[None]]:
+    def heard(self, send: Callable[[AnySolveEvent], Awaitable[None]]) -> Callable[[AnySolveEvent], Awaitable[None]]:
         """`send`, with every event heard first."""
 
-        async def hear(event: SolveEvent) -> None:
+        async def hear(event: AnySolveEvent) -> None:
             self._hear(event)
             await send(event)
 
@@ -205,7 +205,7 @@ class Following:
             votes, sampled = sum(group.votes for group in self.groups), self.solve.usage["actor"].completion_tokens
             metrics.saved.labels("agreed").inc(not_drawn(candidates, votes, self.strategy["n"], sampled))
 
-    def _hear(self, event: SolveEvent) -> None:
+    def _hear(self, event: AnySolveEvent) -> None:
         match event:
             case CandidateFinished():
                 self.metrics.candidates.labels(event.finish_reason).inc()

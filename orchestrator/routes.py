@@ -8,7 +8,8 @@ from orchestrator import strategies
 from orchestrator.request import SolveRequest
 from orchestrator.run import nobody
 from orchestrator.runner import Runner, stream
-from services.contracts.events import SolveEvent
+from services.call_context import CallContext, call_context
+from services.contracts.events import SOLVE_EVENT_TYPES
 from services.contracts.solve import SolveResult
 from services.errors import (
     ActorFailed,
@@ -23,7 +24,6 @@ from services.errors import (
     RequestTooLarge,
     Unauthenticated,
 )
-from services.identity import CallContext, call_context
 from services.openapi import Responses, errors
 from services.sse import MEDIA_TYPE
 from services.streaming import Emit, EventStreamResponse, OwnedJSONResponse
@@ -36,7 +36,7 @@ EVENT_SCHEMA = {
     "required": ["id", "event", "data"],
     "properties": {
         "id": {"type": "string", "pattern": "^[0-9]+$"},
-        "event": {"enum": [kind.model_fields["type"].default for kind in SolveEvent.__subclasses__()]},
+        "event": {"enum": list(SOLVE_EVENT_TYPES)},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.journal import Journal
 from orchestrator.solve import AnswerNow, Emit, Solve
-from services.contracts.events import SolveEvent
+from services.contracts.events import AnySolveEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Run:
 USUAL = Run()
 
 
-async def nobody(_event: SolveEvent) -> None:
+async def nobody(_event: AnySolveEvent) -> None:
     """Follow a solve without listening; events that nobody hears are not even stamped."""
 
 
@@ -38,7 +38,7 @@ class Stamped:
     emit: Emit
     seq: int = 0
 
-    async def send(self, event: SolveEvent) -> None:
+    async def send(self, event: AnySolveEvent) -> None:
         """Stamp an event and send it."""
         self.seq += 1
         stamp = {"solve_id": self.solve.id, "seq": self.seq, "spent": self.solve.ledger.tokens}

@@ -27,8 +27,9 @@ from orchestrator.settings import OrchestratorSettings
 from orchestrator.solve import AnswerNow, Emit, Solve
 from orchestrator.strategies.base import Strategy
 from services import tracing
+from services.call_context import CallContext, new_id
 from services.contracts.errors import FieldError, Limit
-from services.contracts.events import SolveEvent, SolveFailed, SolveFinished, SolveStarted
+from services.contracts.events import AnySolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.contracts.sampling import MAX_SEED, Sampling
 from services.contracts.solve import Budget, BudgetAccount, Role, SolveResult, SolveUsage, Spent
 from services.errors import (
@@ -40,7 +41,6 @@ from services.errors import (
     NotReady,
     Overloaded,
 )
-from services.identity import CallContext, new_id
 from services.problems import as_error
 
 SHORTEST_SECONDS = 0.001
@@ -166,6 +166,7 @@ class Runner:
         seed = secrets.randbelow(MAX_SEED) if given.seed is None else given.seed
         solve = Solve(
             id=how.id or new_id("solve"),
+            caller=replace(call, deadline=started + (limits.max_seconds or settings.default_max_seconds)),
             turns=request.turns,
             sampling=Sampling(
                 temperature=settings.default_temperature if given.temperature is None else given.temperature,
@@ -182,9 +183,6 @@ class Runner:
             equivalence=self.equivalence,
             send=emit,
             critique_tokens=settings.critique_tokens,
-            request_id=call.request_id,
-            traceparent=call.traceparent,
-            deadline=started + (limits.max_seconds or settings.default_max_seconds),
         )
         if emit is not nobody:
             solve.send = Stamped(solve, emit).send
@@ -244,9 +242,9 @@ class Runner:
 
 async def stream(runner: Runner, request: SolveRequest, call: CallContext, emit: Emit, how: Run = USUAL) -> None:
     """Solve as a stream: every event, then `solve.finished` or `solve.failed`. An error before the first event is raised."""
-    last: SolveEvent | None = None
+    last: AnySolveEvent | None = None
 
-    async def told(event: SolveEvent) -> None:
+    async def told(event: AnySolveEvent) -> None:
         nonlocal last
         last = event
         await emit(event)

@@ -1,15 +1,16 @@
 """One solve as all of its strategy's branches share it: the problem, the budget, the candidates, the account, the events."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import anyio
 
 from orchestrator.budget import Lease, Ledger
 from orchestrator.candidates import Candidate
-from orchestrator.ports import Actor, CallFailed, CallId, Calling, Critic, Equivalence
-from services.contracts.events import BudgetWarning, DegradedEvent, SolveEvent
+from orchestrator.ports import Actor, CallFailed, CallStream, Critic, Equivalence
+from services.call_context import CallContext
+from services.contracts.events import AnySolveEvent, BudgetWarning, DegradedEvent
 from services.contracts.problem import Message
 from services.contracts.sampling import MAX_SEED, Sampling
 from services.contracts.solve import Degraded, Role, RoleUsage
@@ -19,7 +20,7 @@ from services.errors import NotReady
 WARN_AT = 0.8
 """Share of a limit at which a `budget.warning` is sent, once a limit."""
 
-Emit = Callable[[SolveEvent], Awaitable[None]]
+Emit = Callable[[AnySolveEvent], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -50,6 +51,8 @@ class Solve:
     """The state of one solve."""
 
     id: str
+    caller: CallContext
+    """The request that this solve answers; its calls inherit the tenant, the trace and the deadline."""
     turns: tuple[Message, ...]
     sampling: Sampling
     seed: int
@@ -63,9 +66,6 @@ class Solve:
     answer_now: AnswerNow = field(default_factory=AnswerNow)
     critique_tokens: int = 512
     call_tries: int = 3
-    request_id: str = ""
-    traceparent: str | None = None
-    deadline: float | None = None
     candidates: dict[str, Candidate] = field(default_factory=dict[str, Candidate])
     unfinished: dict[str, None] = field(default_factory=dict[str, None])
     reserved: dict[str, Lease] = field(default_factory=dict[str, Lease])
@@ -75,11 +75,11 @@ class Solve:
     degraded: list[Degraded] = field(default_factory=list[Degraded])
     critic_unavailable: bool = False
     unknown_usages: int = 0
-    _unsent: list[SolveEvent] = field(default_factory=list[SolveEvent])
+    _unsent: list[AnySolveEvent] = field(default_factory=list[AnySolveEvent])
     _warned: set[str] = field(default_factory=set[str])
     _calls: int = 0
 
-    async def emit(self, event: SolveEvent) -> None:
+    async def emit(self, event: AnySolveEvent) -> None:
         """Send an event, after whatever was noted before it."""
         unsent, self._unsent = self._unsent, []
         for earlier in unsent:
@@ -110,24 +110,18 @@ class Solve:
         digest = blake2b(repr((self.seed, *place)).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") % (MAX_SEED + 1)
 
-    def call_id(self) -> CallId:
-        """A fresh name for the next call. The more a solve has asked already, the sooner it is served: it ends soonest."""
+    def next_call(self) -> CallContext:
+        """Return the context of the next call. Later calls of a solve have precedence: that solve ends sooner."""
         self._calls += 1
-        return CallId(
-            solve=self.id,
-            call=f"{self.id}-{self._calls}",
-            request=self.request_id,
-            traceparent=self.traceparent,
-            deadline=self.deadline,
-            priority=-self._calls,
-        )
+        call_id = f"{self.id}-{self._calls}"
+        return replace(self.caller, session_id=self.id, call_id=call_id, priority=-self._calls)
 
-    def settle(self, role: Role, lease: Lease, calling: Calling[object]) -> None:
+    def settle(self, role: Role, lease: Lease, stream: CallStream[object]) -> None:
         """Charge what a call reported; charge it whole, and say so, where it never did."""
-        if calling.usage is not None:
-            lease.settle(calling.usage)
-            self._account(role, calling.usage)
-        elif calling.spent_nothing:
+        if stream.usage is not None:
+            lease.settle(stream.usage)
+            self._account(role, stream.usage)
+        elif stream.spent_nothing:
             lease.release()
         else:
             lease.forfeit()

@@ -7,7 +7,7 @@ from orchestrator import estimate
 from orchestrator.budget import Grant, Place, Want
 from orchestrator.calls import Tries, sampling, settled
 from orchestrator.candidates import Candidate
-from orchestrator.ports import CallFailed, Drafting
+from orchestrator.ports import CallFailed, DraftStream
 from orchestrator.solve import Solve
 from services.contracts.calls import CandidateEvent, Draft, Refine, StepEvent, WrittenStep
 from services.contracts.events import CandidateFinished, CandidateStarted, StepWritten
@@ -80,7 +80,7 @@ async def draft(
             plain=solve.plain,
         )
         try:
-            return await _write(solve, solve.actor.draft(body, solve.call_id()), grant, taken, manner)
+            return await _write(solve, solve.actor.draft(body, solve.next_call()), grant, taken, manner)
         except CallFailed as failure:
             tries.after(failure)
 
@@ -116,7 +116,7 @@ async def refine(
             allowance=grant.lease.allowance,
         )
         try:
-            return await _write(solve, solve.actor.refine(body, solve.call_id()), grant, taken, manner)
+            return await _write(solve, solve.actor.refine(body, solve.next_call()), grant, taken, manner)
         except CallFailed as failure:
             try:
                 tries.after(failure)
@@ -128,14 +128,14 @@ async def refine(
 
 
 async def _write(
-    solve: Solve, calling: Drafting, grant: Grant, slots: Sequence[Slot], manner: Manner
+    solve: Solve, stream: DraftStream, grant: Grant, slots: Sequence[Slot], manner: Manner
 ) -> list[Candidate | None]:
     written: dict[int, Candidate] = {}
     solve.reserved.update(zip((slot.id for slot in slots), grant.reserved, strict=False))
     try:
-        async with settled(solve, "actor", grant.lease, calling):
+        async with settled(solve, "actor", grant.lease, stream):
             await _start(solve, slots)
-            async for event in calling:
+            async for event in stream:
                 if event.sample >= len(slots) or event.sample in written:
                     raise CallFailed("actor", EngineFailed("the actor wrote a sample that was not asked for"))
                 if isinstance(event, StepEvent):
@@ -151,8 +151,8 @@ async def _write(
             raise
         solve.note("actor_failed", failure.cause.detail)
     finally:
-        if len(slots) == 1 and calling.usage is not None:
-            solve.sampled[slots[0].id] = calling.usage.completion_tokens
+        if len(slots) == 1 and stream.usage is not None:
+            solve.sampled[slots[0].id] = stream.usage.completion_tokens
     for number, slot in enumerate(slots):
         if number not in written:
             await _finish_failed(solve, slot.id)

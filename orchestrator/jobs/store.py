@@ -18,11 +18,11 @@ from orchestrator.jobs import scripts
 from orchestrator.jobs.job import LIVE, Fenced, Held, Job, Status, Taken, Wish
 from orchestrator.journal import Record
 from orchestrator.request import SolveRequest
+from services.call_context import CallContext, new_id
 from services.contracts.errors import Problem
 from services.contracts.events import SolveEvent, SolveFailed, SolveFinished
 from services.contracts.solve import SolveResult
 from services.errors import IdempotencyConflict, NotFound, NotReady
-from services.identity import CallContext, new_id
 
 FOLLOW_MS = 2_000
 """How long a follower waits for an event before it looks whether the job is still there."""

@@ -24,10 +24,10 @@ from orchestrator.journal import Record
 from orchestrator.run import Run
 from orchestrator.runner import Runner, stream
 from orchestrator.solve import AnswerNow
+from services.call_context import CallContext, new_id
 from services.contracts.errors import Problem
 from services.contracts.events import SolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.errors import Cancelled, CounterpointError, NotReady, Overloaded
-from services.identity import CallContext, new_id
 from services.problems import as_error
 
 log = structlog.get_logger("jobs")

@@ -17,10 +17,10 @@ from orchestrator.openai.reasoning import ReasoningText
 from orchestrator.openai.wire import Chunk, Completion
 from orchestrator.run import Run
 from orchestrator.runner import Runner
+from services.call_context import CallContext, call_context, new_id
 from services.contracts.events import SolveEvent, StepWritten
 from services.contracts.solve import SolveResult
 from services.errors import CounterpointError, InvalidRequest
-from services.identity import CallContext, call_context, new_id
 from services.problems import Refused
 from services.sse import MEDIA_TYPE
 from services.streaming import Emit, EventStreamResponse, OwnedJSONResponse, Wire

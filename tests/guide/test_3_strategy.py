@@ -23,11 +23,11 @@ from orchestrator.request import SolveRequest
 from orchestrator.runner import Runner, nobody
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.strategies.base import Strategy
+from services.call_context import CallContext
 from services.client import client_for
 from services.contracts.solve import Budget, SolveResult, SolveSampling
 from services.engines.scripted import ScriptedOptions
 from services.engines.scripts import Plausible
-from services.identity import CallContext
 
 pytestmark = pytest.mark.anyio
 
