@@ -17,6 +17,13 @@ from services.engines.models import ModelError
 from services.engines.protocol import Prompt
 from services.errors import InvalidRequest
 
+HELD_TOKENS, MAX_HELD_TOKENS = 12, 16
+"""How many tokens are held back as parts of a character, which has at most four bytes.
+
+More than a few end with U+FFFD only where the text repeats that character. It has three bytes, so after 12 tokens of a byte
+each it is whole again; the four tokens more are for another character that begins after it.
+"""
+
 
 class _Typed(Protocol):
     """The part of `PreTrainedTokenizerFast` used here, whose own types are incomplete."""
@@ -60,15 +67,30 @@ class ChatTokenizer:
         return any("\ufffd" in self._vocabulary.decode([token], skip_special_tokens=False) for token in ids)
 
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """The text that each token adds; a character that spans several belongs to the last of them."""
-        found: list[str] = []
-        before = ""
+        """Return the text that each token adds; joined, the pieces are the decoded text.
+
+        A character that spans several tokens belongs to the last of them. The work is linear in the number of tokens: each
+        step decodes the tokens that are held back together with the last ones that were not, since a tokenizer may drop
+        the space before the first token that it decodes.
+        """
+        text = self.decode(ids)
+        pieces = [""] * len(ids)
+        start = read = position = context = 0  # ids[start:read] are decoded again; text[:position] is in pieces
         for end in range(1, len(ids) + 1):
-            text = self._vocabulary.decode(ids[:end], skip_special_tokens=False)
-            whole = before if text.endswith("\ufffd") else text
-            found.append(whole[len(before) :])
-            before = whole
-        return tuple(found)
+            window = self.decode(ids[start:end])
+            added, held = window[context:], end - read
+            repeated = held >= HELD_TOKENS and text.startswith(added, position)
+            if window.endswith("\ufffd") and end < len(ids) and held < MAX_HELD_TOKENS and not repeated:
+                continue
+            stop = len(text) if end == len(ids) else position + len(added)
+            pieces[end - 1], position = text[position:stop], stop
+            start, read = read, end
+            context = len(self.decode(ids[start:read]))
+        return tuple(pieces)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens included."""
+        return self._vocabulary.decode(ids, skip_special_tokens=False)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of a rendered prompt."""
