@@ -11,7 +11,7 @@ from itertools import zip_longest
 import anyio
 
 from services.contracts.usage import Usage
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.protocol import Caller, Delta, Generation, Meter, Prompt, Running
 
 

@@ -29,7 +29,7 @@ from critic_service.service import CriticService
 from evaluation.items import Item, pocket
 from evaluation.runs import right
 from orchestrator.settings import OrchestratorSettings
-from services.engines.opening import embedded_options
+from services.engines.factory import embedded_options
 from services.role import create_role_app
 from services.settings import ActorSettings, CriticSettings, RoleSettings
 from services.telemetry import configure

@@ -18,7 +18,7 @@ from actor_service.service import ActorService
 from counterpoint.cli import app as command
 from critic_service.service import CriticService
 from services import server
-from services.engines.opening import vllm_options
+from services.engines.factory import vllm_options
 from services.engines.protocol import Engine
 from services.role import create_role_app
 from services.settings import ActorSettings, CriticSettings, RoleSettings
@@ -28,8 +28,8 @@ RECORD = "COUNTERPOINT_BENCHMARK_RECORD"
 
 async def engine(settings: RoleSettings) -> Engine:
     """vLLM, recorded."""
-    from services.engines.vllm_engine import VllmEngine  # noqa: PLC0415 - imports vLLM
-    from services.engines.vllm_library import Asked, Output, Vllm  # noqa: PLC0415 - as above
+    from services.engines.vllm.engine import VllmEngine  # noqa: PLC0415 - imports vLLM
+    from services.engines.vllm.library import Asked, Output, Vllm  # noqa: PLC0415 - as above
 
     path = Path(os.environ[RECORD])
     lines: list[dict[str, object]] = []

@@ -10,10 +10,10 @@ import httpx
 from counterpoint.up import known_variables
 from orchestrator.access.keys import Keys
 from orchestrator.settings import OrchestratorSettings
-from services.engines.gguf_file import read_gguf
+from services.engines.tokenizers import read_gguf
 from services.engines.models import ModelError
-from services.engines.opening import embedded_options
-from services.engines.tokenizer import load_tokenizer
+from services.engines.factory import embedded_options
+from services.engines.tokenizers import load_tokenizer
 from services.errors import NotReady
 from services.redis import Store
 from services.settings import (

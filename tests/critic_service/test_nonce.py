@@ -17,8 +17,8 @@ from services.contracts.critique import DEPTHS
 from services.contracts.problem import Message
 from services.engines.protocol import Generation
 from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import Plausible, fixed
-from services.engines.testing import ReadableEngine
+from services.engines.scripted import Plausible, fixed
+from services.engines.testing import ObservedEngine
 from services.testing import told
 
 MARK = "0123456789ab"
@@ -85,7 +85,7 @@ def test_the_actors_text_stands_between_the_marks(attack: str, depth: str, diale
 @pytest.mark.embedded
 @pytest.mark.parametrize("depth", DEPTHS)
 async def test_no_control_token_comes_from_a_text(
-    client: httpx.AsyncClient, engine: ReadableEngine, secret: bytes, depth: str
+    client: httpx.AsyncClient, engine: ObservedEngine, secret: bytes, depth: str
 ):
     """The ids that reach llama.cpp hold the template's control tokens and no others; forged ones are text between marks."""
     found: list[list[str]] = []

@@ -19,7 +19,7 @@ from critic_service.parsing import UnparsableCritique, critique, parse_all, pars
 from critic_service.routes import router
 from critic_service.service import CriticService
 from services.contracts.critique import Critique
-from services.engines import scripts
+from services.engines.scripted import script
 from services.engines.scripted import CAPABILITIES, ScriptedEngine, ScriptedOptions
 from services.role import create_role_app
 from services.settings import CriticSettings
@@ -225,7 +225,7 @@ async def test_the_service_tells_what_was_recorded(parser: str, depth: str, expl
     def play(*_: object) -> str:
         return playing
 
-    script: scripts.Script = play
+    script: Script = play
     unguided = CAPABILITIES.model_copy(update={"guided": ()})
     engine = ScriptedEngine(ScriptedOptions(script=script, capabilities=unguided))
 

@@ -14,7 +14,7 @@ from services.contracts.critique import Critique
 from services.contracts.problem import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
-from services.engines.testing import ReadableEngine
+from services.engines.testing import ObservedEngine
 from services.testing import Told, told, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
@@ -74,7 +74,7 @@ def read(events: Told) -> Critique:
     return found
 
 
-async def test_a_verdict_is_a_probability(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask):
+async def test_a_verdict_is_a_probability(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask):
     """About one token, whose alternatives give p_correct, on whose side the verdict is."""
     before = engine.totals
     events = await told(client, URL, judge("verdict"))
@@ -89,7 +89,7 @@ async def test_a_verdict_is_a_probability(client: httpx.AsyncClient, engine: Rea
     assert spent(events).completion_tokens <= 4
 
 
-async def test_labels_are_one_a_step_with_a_probability_each(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask):
+async def test_labels_are_one_a_step_with_a_probability_each(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask):
     """A guided answer names every step; p_correct of the whole is that of its weakest step."""
     before = engine.totals
     events = await told(client, URL, judge("labels"))
@@ -104,7 +104,7 @@ async def test_labels_are_one_a_step_with_a_probability_each(client: httpx.Async
 
 
 @pytest.mark.parametrize("explain", ["first", "all"])
-async def test_structured_explanations(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask, explain: str):
+async def test_structured_explanations(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask, explain: str):
     """Labels with words: about the first wrong step, or about every step."""
     events = await told(client, URL, judge("explain", explain=explain))
     found = read(events)
@@ -117,7 +117,7 @@ async def test_structured_explanations(client: httpx.AsyncClient, engine: Readab
 
 
 async def test_published_explanations_are_read_as_they_were_written(
-    published: httpx.AsyncClient, engine: ReadableEngine, ask: Ask
+    published: httpx.AsyncClient, engine: ObservedEngine, ask: Ask
 ):
     """In free text a small model may write anything: what the parser reads in it is told, and what it cannot is unsure."""
     body = judge("explain", explain="all", sampling={"temperature": 0.0, "seed": SEED, "max_tokens": 120})
@@ -133,7 +133,7 @@ async def test_published_explanations_are_read_as_they_were_written(
     assert spent(events).completion_tokens <= 120
 
 
-async def test_a_critique_that_was_cut_off_is_unsure(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask):
+async def test_a_critique_that_was_cut_off_is_unsure(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask):
     """An allowance caps the completion to the token; half a document is no critique, and is counted as unparsable."""
     needed = engine.count(ask("labels")) + 1
     events = await told(client, URL, judge("labels", allowance={"max_tokens": needed + 3}))
@@ -143,7 +143,7 @@ async def test_a_critique_that_was_cut_off_is_unsure(client: httpx.AsyncClient, 
 
 
 @pytest.mark.parametrize("depth", ["verdict", "labels", "explain"])
-async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask, depth: str):
+async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask, depth: str):
     """One token too few is refused with what is needed, before anything is computed; just enough is one token."""
     needed = engine.count(ask(depth)) + 1
     before, requests = engine.totals, len(engine.prompts)
@@ -154,14 +154,14 @@ async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine
     assert spent(events).total_tokens == needed
 
 
-async def test_a_solution_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ReadableEngine):
+async def test_a_solution_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ObservedEngine):
     """As many long steps as a request may hold are too long for this model: 422 with the length, not a defect."""
     ((_, problem),) = await told(client, URL, judge("verdict", steps=["a " * 1_000] * 200))
     assert (problem["status"], problem["limit"]["name"]) == (422, "context_length")
     assert problem["needed"] > engine.context_length
 
 
-async def test_a_cancelled_call_ends_with_its_exact_usage(published: httpx.AsyncClient, engine: ReadableEngine):
+async def test_a_cancelled_call_ends_with_its_exact_usage(published: httpx.AsyncClient, engine: ObservedEngine):
     """`DELETE /v1/calls/{id}` aborts it in the engine; there is an account and no critique."""
     before, aborted, requests = engine.totals, engine.aborted, len(engine.texts)
     streams: list[Told] = []
@@ -183,7 +183,7 @@ async def test_a_cancelled_call_ends_with_its_exact_usage(published: httpx.Async
 
 
 async def test_the_card_says_what_the_model_is(
-    client: httpx.AsyncClient, published: httpx.AsyncClient, engine: ReadableEngine
+    client: httpx.AsyncClient, published: httpx.AsyncClient, engine: ObservedEngine
 ):
     """`GET /v1/model`: dialect, depths, prior, and each depth's overhead, to which texts add their own tokens."""
     card, other = (await client.get("/v1/model")).json(), (await published.get("/v1/model")).json()

@@ -14,7 +14,7 @@ from stack import stack
 from orchestrator.request import SolveRequest
 from services.client import stream_events
 from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import Plausible
+from services.engines.scripted import Plausible
 
 pytestmark = pytest.mark.anyio
 

@@ -26,7 +26,7 @@ from orchestrator.strategies.base import Strategy
 from services.client import client_for
 from services.contracts.solve import Budget, SolveResult, SolveSampling
 from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import Plausible
+from services.engines.scripted import Plausible
 from services.identity import CallContext
 
 pytestmark = pytest.mark.anyio

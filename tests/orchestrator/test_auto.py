@@ -6,7 +6,7 @@ import pytest
 from stack import stack
 
 from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import Plausible
+from services.engines.scripted import Plausible
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,7 @@ import orchestrator.app
 from counterpoint.supervisor import free_port
 from orchestrator.settings import OrchestratorSettings
 from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import fixed
+from services.engines.scripted import fixed
 from services.testing import wait_until
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ from stack import stack
 
 from services.engines.protocol import Generation
 from services.engines.scripted import CAPABILITIES, ScriptedOptions
-from services.engines.scripts import Plausible
+from services.engines.scripted import Plausible
 
 pytestmark = pytest.mark.anyio
 

@@ -49,7 +49,7 @@ async def instructed() -> AsyncGenerator[Stack]:
 @pytest.fixture(scope="module")
 async def smollm2() -> AsyncGenerator[Engine]:
     """SmolLM2 in this process; one request at a time, so that who comes first shows."""
-    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
+    from services.engines.vllm.engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
 
     options = VllmOptions(str(SMOLLM2), dtype="float32", block_size=32, enforce_eager=True, max_num_seqs=4)
     engine = await VllmEngine.load(options, 134_515_008)

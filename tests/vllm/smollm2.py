@@ -7,8 +7,8 @@
 import sys
 from pathlib import Path
 
-from services.engines.gguf_file import read_gguf
-from services.engines.gguf_tokenizer import gguf_tokenizer
+from services.engines.tokenizers import read_gguf
+from services.engines.tokenizers import gguf_tokenizer
 from services.engines.models import SMOLLM2, model_path
 
 

@@ -12,10 +12,10 @@ from pocket.calibration import Calibration
 from pocket.problems import problems
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import model_name, model_path, tokenizer_path
-from services.engines.protocol import Caller, Engine, Generation, Prompt, TokenLogprobs
-from services.engines.testing import said
+from services.engines.protocol import ANONYMOUS, Engine, Generation, Prompt, TokenLogprobs
+from services.engines.testing import complete
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
 
@@ -23,7 +23,7 @@ PROBLEMS = 200
 
 
 async def _engines(name: str) -> tuple[Engine, Engine]:
-    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
+    from services.engines.vllm.engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
 
     options = VllmOptions(model_name(name), context_length=1024, dtype="float32", block_size=32, enforce_eager=True)
     llama = EmbeddedOptions(model_path(name), tokenizer_path(name), context_length=1024, batch=64)
@@ -41,7 +41,7 @@ async def test_greedy_solutions_are_the_same():
     try:
         for problem in islice(problems(77, split="dev"), PROBLEMS):
             call = Generation(Prompt((Message(role="user", content=problem.text),)), greedy, top_logprobs=2)
-            (one, _, _), (other, _, deltas) = await said(embedded, call), await said(vllm, call)
+            (one, _, _), (other, _, deltas) = await complete(embedded, call), await complete(vllm, call)
             same += one == other
             if one != other:
                 differing.append(_margin(one[0], [entry for delta in deltas for entry in delta.logprobs]))
@@ -75,7 +75,7 @@ async def test_scores_of_the_critic_are_the_same():
             assert asked.score
             totals = list[float]()
             for engine in (embedded, vllm):
-                async with engine.score(asked.prompt, asked.score, Caller()) as running:
+                async with engine.score(asked.prompt, asked.score, ANONYMOUS) as running:
                     totals.append(sum([entry.logprob async for delta in running for entry in delta.logprobs]))
             assert totals[0] == pytest.approx(totals[1], abs=0.01 * running.usage.prompt_tokens)
     finally:

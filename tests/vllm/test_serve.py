@@ -18,10 +18,10 @@ from counterpoint.supervisor import free_port
 from pocket.problems import problems
 from services.contracts.sampling import Sampling
 from services.engines.models import model_name
-from services.engines.openai_engine import OpenAIEngine, OpenAIOptions
-from services.engines.protocol import Caller, Generation
-from services.engines.testing import asking, said
-from services.engines.tokenizer import load_tokenizer
+from services.engines.openai import OpenAIEngine, OpenAIOptions
+from services.engines.protocol import ANONYMOUS, Generation
+from services.engines.testing import call_of, user_prompt, complete
+from services.engines.tokenizers import load_tokenizer
 from tests.vllm.counters import counted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
@@ -74,22 +74,24 @@ async def test_vllm_serve_through_the_engine(exact: bool):  # noqa: FBT001 - a p
             assert able.score == exact
             assert engine.context_length == 1024
             assert engine.features.priority
-            prompt = asking(next(problems(3, split="dev", level=6)).text)
-            greedy = Generation(prompt, Sampling(temperature=0.0, max_tokens=200), caller=Caller("s", -2, "tenant"))
-            texts, usage, deltas = await said(engine, greedy)
+            prompt = user_prompt(next(problems(3, split="dev", level=6)).text)
+            greedy = Generation(prompt, Sampling(temperature=0.0, max_tokens=200), call=call_of("s", "tenant", -2))
+            texts, usage, deltas = await complete(engine, greedy)
             assert "The answer is" in texts[0]
             assert usage.completion_tokens == sum(delta.tokens for delta in deltas) or not exact
             assert usage.prompt_tokens == engine.count(prompt) or not exact
-            again = await said(engine, greedy)
+            again = await complete(engine, greedy)
             assert again.texts == texts
             head = texts[0].split("\n")[0] + "\n"
-            rest, _, _ = await said(engine, Generation(asking(prompt.messages[0].content, head), greedy.sampling))
+            rest, _, _ = await complete(engine, Generation(user_prompt(prompt.messages[0].content, head), greedy.sampling))
             assert head + rest[0] == texts[0]
-            eight, used, _ = await said(engine, Generation(prompt, Sampling(temperature=1.0, max_tokens=200, seed=1), n=8))
+            eight, used, _ = await complete(
+                engine, Generation(prompt, Sampling(temperature=1.0, max_tokens=200, seed=1), n=8)
+            )
             assert len(set(eight)) > 1
             assert used.prompt_tokens == usage.prompt_tokens
             if exact:
-                async with engine.score(prompt, texts[0], Caller()) as running:
+                async with engine.score(prompt, texts[0], ANONYMOUS) as running:
                     read = [entry async for delta in running for entry in delta.logprobs]
                 assert "".join(entry.token for entry in read) == texts[0]
                 assert sum(entry.logprob for entry in read) > -5

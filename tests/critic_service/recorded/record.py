@@ -16,10 +16,10 @@ from critic_service.dialects import Case, Question, explain_mathcritique, explai
 from critic_service.parsing import UnparsableCritique
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import SMOLLM2, model_path
 from services.engines.protocol import Generation, Guide
-from services.engines.testing import said
+from services.engines.testing import complete
 
 CASES = (
     ("What is 12 * 3 - 7?", ("Step 1: 12 * 3 = 36", "Step 2: 36 - 7 = 29", "The answer is \\boxed{29}.")),
@@ -69,7 +69,7 @@ async def record() -> list[dict[str, Any]]:
     for problem, steps in CASES:
         case = Case((Message(role="user", content=problem),), steps, "0123456789ab")
         for parser, asked, sampling in questions(case):
-            (text,) = (await said(engine, Generation(asked.prompt, sampling, guide=asked.guide))).texts
+            (text,) = (await complete(engine, Generation(asked.prompt, sampling, guide=asked.guide))).texts
             entries.append({"parser": parser, "steps": len(steps), "text": text, "labels": read(asked, text)})
     await engine.close()
     return entries

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from services.engines.gguf_file import read_gguf
-from services.engines.gguf_tokenizer import gguf_tokenizer
+from services.engines.tokenizers import read_gguf
+from services.engines.tokenizers import gguf_tokenizer
 from services.engines.models import SMOLLM2, model_path
-from services.engines.tokenizer import ChatTokenizer
+from services.engines.tokenizers import ChatTokenizer
 
 
 class CountingTokenizer(ChatTokenizer):

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.contracts.problem import Message
-from services.engines.gguf_file import read_gguf
-from services.engines.gguf_tokenizer import PRE_TOKENIZERS, gguf_tokenizer
-from services.engines.llama import Event, Llama
+from services.engines.tokenizers import read_gguf
+from services.engines.tokenizers import PRE_TOKENIZERS, gguf_tokenizer
+from services.engines.llama.library import Event, Llama
 from services.engines.models import SMOLLM2, ModelError, model_path
 from services.engines.protocol import Prompt
-from services.engines.testing import asking
-from services.engines.tokenizer import ChatTokenizer, load_tokenizer
+from services.engines.testing import user_prompt
+from services.engines.tokenizers import ChatTokenizer, load_tokenizer
 from services.errors import InvalidRequest
-from services.neutralise import neutralise
+from services.role.neutralise import neutralise
 
 TOKENIZER = load_tokenizer(model_path(SMOLLM2))
 """For properties, which cannot take fixtures cheaply."""
@@ -55,9 +55,9 @@ def test_ids_are_those_of_llama_cpp(smollm2: ChatTokenizer) -> None:
 
 def test_the_template_is_the_models_own(smollm2: ChatTokenizer) -> None:
     """Messages stand between control tokens, the assistant's turn is open, and a prefix follows."""
-    text = smollm2.render(asking("Hi", "Step 1:"))
+    text = smollm2.render(user_prompt("Hi", "Step 1:"))
     assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nStep 1:")
-    assert smollm2.prompt_ids(asking("Hi"))[0] == smollm2.encode("<|im_start|>")[0]
+    assert smollm2.prompt_ids(user_prompt("Hi"))[0] == smollm2.encode("<|im_start|>")[0]
 
 
 @settings(max_examples=200)
@@ -84,7 +84,7 @@ def test_a_directory_gives_the_same(smollm2: ChatTokenizer, tmp_path: Path) -> N
     loaded = load_tokenizer(tmp_path)
     assert loaded.special_tokens == smollm2.special_tokens
     for text in VARIED:
-        assert loaded.prompt_ids(asking(text)) == smollm2.prompt_ids(asking(text))
+        assert loaded.prompt_ids(user_prompt(text)) == smollm2.prompt_ids(user_prompt(text))
 
 
 def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
