@@ -3,16 +3,17 @@
 So a small model on a laptop stands for a large one on a GPU, and two ways of asking it are compared on the same texts.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import anyio
 
-from services.contracts.usage import Usage
+from services.engines.generation import GeneratedStream, Meter
 from services.engines.llama import EmbeddedEngine, EmbeddedOptions
-from services.engines.protocol import Caller, Delta, Generation, Meter, Prompt, Running
+from services.engines.protocol import ANONYMOUS, Delta, Generation, GenerationStream, Prompt
+from services.identity import CallContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +22,6 @@ class Said:
 
     deltas: tuple[Delta, ...]
     prompt_tokens: int
-
-
-@dataclass(slots=True)
-class Playing:
-    """A generation that is played."""
-
-    meter: Meter
-    deltas: AsyncGenerator[Delta]
-
-    @property
-    def usage(self) -> Usage:
-        """The account so far."""
-        return self.meter.usage
-
-    def __aiter__(self) -> AsyncIterator[Delta]:
-        return self.deltas
 
 
 @dataclass(slots=True)
@@ -61,9 +46,9 @@ class PacedEngine(EmbeddedEngine):
         return engine
 
     @asynccontextmanager
-    async def generate(self, generation: Generation) -> AsyncGenerator[Running]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[GenerationStream]:
         """Say it at the pace."""
-        key = repr(replace(generation, caller=Caller()))
+        key = repr(replace(generation, call=ANONYMOUS))
         if key not in self.said:
             async with super().generate(generation) as running:
                 deltas = tuple([delta async for delta in running])
@@ -72,20 +57,20 @@ class PacedEngine(EmbeddedEngine):
             yield playing
 
     @asynccontextmanager
-    async def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AsyncGenerator[Running]:
+    async def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AsyncGenerator[GenerationStream]:
         """A prompt like any other: it takes the time of a first token."""
         key = repr((prompt, continuation))
         if key not in self.said:
-            async with super().score(prompt, continuation, caller) as running:
+            async with super().score(prompt, continuation, call) as running:
                 deltas = tuple([delta async for delta in running])
                 self.said[key] = Said(deltas, running.usage.prompt_tokens)
         async with self._played(self.said[key], 1, scored=True) as playing:
             yield playing
 
     @asynccontextmanager
-    async def _played(self, said: Said, n: int, *, scored: bool) -> AsyncGenerator[Running]:
-        meter = Meter()
-        running = Playing(meter, self._play(said, meter, n, 0.0 if scored else self.pace.token, scored=scored))
+    async def _played(self, said: Said, n: int, *, scored: bool) -> AsyncGenerator[GenerationStream]:
+        meter = Meter(n)
+        running = GeneratedStream(meter, self._play(said, meter, n, 0.0 if scored else self.pace.token, scored=scored))
         try:
             yield running
         finally:

@@ -29,18 +29,18 @@ RECORD = "COUNTERPOINT_BENCHMARK_RECORD"
 async def engine(settings: RoleSettings) -> Engine:
     """vLLM, recorded."""
     from services.engines.vllm.engine import VllmEngine  # noqa: PLC0415 - imports vLLM
-    from services.engines.vllm.library import Asked, Output, Vllm  # noqa: PLC0415 - as above
+    from services.engines.vllm.library import Vllm, VllmOutput, VllmRequest  # noqa: PLC0415 - as above
 
     path = Path(os.environ[RECORD])
     lines: list[dict[str, object]] = []
 
     class Recorded(Vllm):
-        async def ask(self, asked: Asked, request_id: str) -> AsyncGenerator[Output]:
-            told: list[list[int]] = [[] for _ in range(asked.n)]
-            lines.append({"ids": list(asked.ids), "n": asked.n, "read": asked.read, "told": told})
-            async for output in super().ask(asked, request_id):
-                for piece in output.pieces:
-                    told[piece.index] += piece.ids
+        async def stream(self, request: VllmRequest, request_id: str) -> AsyncGenerator[VllmOutput]:
+            told: list[list[int]] = [[] for _ in range(request.n)]
+            lines.append({"ids": list(request.ids), "n": request.n, "read": request.prompt_logprobs, "told": told})
+            async for output in super().stream(request, request_id):
+                for sample in output.samples:
+                    told[sample.index] += sample.ids
                 yield output
             await anyio.Path(path).write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
 

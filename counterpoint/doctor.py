@@ -10,10 +10,8 @@ import httpx
 from counterpoint.up import known_variables
 from orchestrator.access.keys import Keys
 from orchestrator.settings import OrchestratorSettings
-from services.engines.tokenizers import read_gguf
+from services.engines.factory import check_model
 from services.engines.models import ModelError
-from services.engines.factory import embedded_options
-from services.engines.tokenizers import load_tokenizer
 from services.errors import NotReady
 from services.redis import Store
 from services.settings import (
@@ -61,13 +59,9 @@ def _settings(kind: type[ServiceSettings]) -> Finding:
 
 
 def _model(settings: RoleSettings) -> Finding:
-    def look() -> None:
-        if settings.engine == "embedded":
-            options = embedded_options(settings)
-            read_gguf(options.model_path)
-            load_tokenizer(options.tokenizer_path or options.model_path)
-
-    return _looked(f"model of the {settings.table}", look, "run `make install`, or name a GGUF file")
+    return _looked(
+        f"model of the {settings.table}", lambda: check_model(settings), "run `make install`, or name a GGUF file"
+    )
 
 
 def _keys(settings: OrchestratorSettings) -> Finding:

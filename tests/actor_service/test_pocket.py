@@ -22,9 +22,8 @@ def judged(problem: Problem, wrong: str) -> tuple[Critique, str]:
     words = judgement.critique.split("\n")[at - 1].partition(": ")[2]
     labels = tuple(StepLabel(index=k, label="incorrect" if k == at else "correct") for k in range(1, at + 1))
     explanations = (StepExplanation(index=at, text=words),)
-    return Critique(
-        depth="explain", labels=labels, explanations=explanations, first_error=at, verdict="incorrect"
-    ), judgement.critique
+    critique = Critique(depth="explain", labels=labels, explanations=explanations, first_error=at, verdict="incorrect")
+    return critique, judgement.critique
 
 
 @pytest.mark.parametrize(("problem", "wrong"), CASES[:20], ids=lambda _: "")

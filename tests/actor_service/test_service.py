@@ -70,9 +70,7 @@ def assert_emitted_step_by_step(events: Told) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2])
-async def test_a_draft_is_emitted_and_counted_as_the_engine_counts(
-    client: httpx.AsyncClient, engine: ObservedEngine, n: int
-):
+async def test_a_draft_is_counted_as_the_engine_counts(client: httpx.AsyncClient, engine: ObservedEngine, n: int):
     """Every sample comes once, the prompt counts once, and usage is what the engine added to its totals."""
     before = engine.totals
     events = await told(client, "/v1/draft", draft(n=n))
@@ -140,11 +138,8 @@ async def test_rewinding_keeps_the_steps_before_the_error(client: httpx.AsyncCli
 async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine: ObservedEngine, path: str, n: int):
     """One token too few is refused with what is needed, before anything is computed; just enough is one token each."""
     body = draft(n=n) if path == "/v1/draft" else refine(1, n=n)
-    prompt = (
-        DIALECT.draft(MESSAGES)
-        if path == "/v1/draft"
-        else DIALECT.rewind(MESSAGES, SOLUTION, prefix_of(SOLUTION, 1), CRITIQUE)
-    )
+    rewind = DIALECT.rewind(MESSAGES, SOLUTION, prefix_of(SOLUTION, 1), CRITIQUE)
+    prompt = DIALECT.draft(MESSAGES) if path == "/v1/draft" else rewind
     needed = engine.count(prompt) + n
     before, requests = engine.totals, len(engine.prompts)
     ((name, problem),) = await told(client, path, {**body, "allowance": {"max_tokens": needed - 1}})

@@ -34,9 +34,7 @@ async def test_a_problem_cannot_forge_control_tokens(client: httpx.AsyncClient, 
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("keep_steps", [0, 1])
-async def test_solution_and_critique_cannot_forge_them_either(
-    client: httpx.AsyncClient, engine: ObservedEngine, keep_steps: int
-):
+async def test_solution_and_critique_cannot_either(client: httpx.AsyncClient, engine: ObservedEngine, keep_steps: int):
     """Neither rewriting nor rewinding lets a control token through, from the solution or from the critic's words."""
     specials: list[list[str]] = []
     for text in ("2 + 2 = 4", FORGED):

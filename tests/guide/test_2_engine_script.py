@@ -12,9 +12,8 @@ from stack import stack
 
 from services.contracts.sampling import Sampling
 from services.engines.protocol import Generation, Guide
-from services.engines.scripted import ScriptedEngine, ScriptedOptions, tokens
-from services.engines.scripted import Plausible, fixed
-from services.engines.testing import user_prompt, complete
+from services.engines.scripted import Plausible, ScriptedEngine, ScriptedOptions, fixed, tokens
+from services.engines.testing import complete, user_prompt
 
 pytestmark = pytest.mark.anyio
 

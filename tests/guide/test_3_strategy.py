@@ -25,8 +25,7 @@ from orchestrator.settings import OrchestratorSettings
 from orchestrator.strategies.base import Strategy
 from services.client import client_for
 from services.contracts.solve import Budget, SolveResult, SolveSampling
-from services.engines.scripted import ScriptedOptions
-from services.engines.scripted import Plausible
+from services.engines.scripted import Plausible, ScriptedOptions
 from services.identity import CallContext
 
 pytestmark = pytest.mark.anyio

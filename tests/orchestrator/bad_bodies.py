@@ -32,7 +32,7 @@ def nested(depth: int) -> str:
     return '{"name":"best_of_n","n":1,"inner":' * depth + '"single"' + "}" * depth
 
 
-def complete(content: Any, role: str = "user") -> dict[str, Any]:
+def said(content: Any, role: str = "user") -> dict[str, Any]:
     """A message."""
     return {"role": role, "content": content}
 
@@ -56,7 +56,7 @@ EVERYWHERE = {
     "lists of lists": Bad(raw('"x":' + "[" * 100_000 + "]" * 100_000), "body"),
     "thousands of digits": Bad(raw('"sampling":{"seed":' + "9" * 5_000 + "}"), "body"),
     "neither": Bad(b"{}", "body"),
-    "both": Bad(with_problem(messages=[complete("x")]), "body"),
+    "both": Bad(with_problem(messages=[said("x")]), "body"),
     "both, null": Bad(b'{"problem":null,"messages":null}', "body"),
     "an empty problem": Bad(b'{"problem":""}', "problem", 1),
     "a blank problem": Bad(b'{"problem":" \\n\\t"}', "problem"),
@@ -64,11 +64,11 @@ EVERYWHERE = {
     "a long problem": Bad(with_problem(problem="x" * (MAX_TEXT_CHARS + 1)), "problem", MAX_TEXT_CHARS),
     "the last of duplicate names counts": Bad(b'{"problem":"x","problem":""}', "problem", 1),
     "no messages": Bad(b'{"messages":[]}', "messages", 1),
-    "many messages": Bad(json.dumps({"messages": [complete("x")] * 257}).encode(), "messages", MAX_MESSAGES),
-    "nobody asks": Bad(json.dumps({"messages": [complete("x", "system")]}).encode(), "body"),
-    "a blank question": Bad(json.dumps({"messages": [complete(" ")]}).encode(), "body"),
-    "a strange role": Bad(json.dumps({"messages": [complete("x", "wizard")]}).encode(), "messages.0.role"),
-    "a list for a content": Bad(json.dumps({"messages": [complete([])]}).encode(), "messages.0.content"),
+    "many messages": Bad(json.dumps({"messages": [said("x")] * 257}).encode(), "messages", MAX_MESSAGES),
+    "nobody asks": Bad(json.dumps({"messages": [said("x", "system")]}).encode(), "body"),
+    "a blank question": Bad(json.dumps({"messages": [said(" ")]}).encode(), "body"),
+    "a strange role": Bad(json.dumps({"messages": [said("x", "wizard")]}).encode(), "messages.0.role"),
+    "a list for a content": Bad(json.dumps({"messages": [said([])]}).encode(), "messages.0.content"),
     "messages that are text": Bad(b'{"messages":"x"}', "messages"),
     "an unknown field": Bad(with_problem(colour="red"), "colour"),
     "a cold temperature": Bad(with_problem(sampling={"temperature": -0.1}), "sampling.temperature", 0),

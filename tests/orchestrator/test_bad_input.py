@@ -124,7 +124,7 @@ GOOD = {
     "the longest problem": with_problem(problem="x" * MAX_TEXT_CHARS, strategy="single", budget={"max_tokens": 10_000_000}),
     "control characters": b'{"problem":"Add\\u0001\\u202e\\ufffe 1 and 2.","strategy":"single"}',
     "a conversation that an assistant ends": json.dumps(
-        {"messages": [complete("Add 1 and 2."), complete("3", "assistant")], "strategy": "single"}
+        {"messages": [said("Add 1 and 2."), said("3", "assistant")], "strategy": "single"}
     ).encode(),
     "two levels": raw(f'"strategy":{nested(2)}'),
 }

@@ -82,7 +82,7 @@ async def owner(running: Stack, jobs: list[str], among: set[int]) -> int:
             await anyio.sleep(0.02)
 
 
-def complete(events: list[dict[str, Any]]) -> list[str]:
+def said(events: list[dict[str, Any]]) -> list[str]:
     """What events tell, in a fixed order, without numbers, ids and spending so far."""
     bare = [timeless({k: v for k, v in event.items() if k not in {"seq", "event_id", "spent"}}) for event in events]
     return sorted(str(event) for event in bare)
@@ -94,7 +94,7 @@ async def undisturbed(asks: tuple[dict[str, Any], ...]) -> tuple[list[tuple[list
         found: list[tuple[list[str], dict[str, Any]]] = []
         for ask in asks:
             job = (await submit(running.client, **ask))["id"]
-            found.append((complete(await followed(running.client, job)), await ended(running.client, job)))
+            found.append((said(await followed(running.client, job)), await ended(running.client, job)))
         return found, finished(running)
 
 
@@ -126,7 +126,7 @@ async def test_killing_workers_loses_nothing_and_pays_nothing_twice(tmp_path: Pa
                 heard = await followed(running.client, job)
                 found = await ended(running.client, job)
                 assert [event["seq"] for event in heard] == list(range(1, len(heard) + 1))
-                assert complete(heard) == events
+                assert said(heard) == events
                 assert timeless(found["result"]) == timeless(result["result"])
             assert calls <= finished(running) <= calls + cut
             assert running.actor.aborted + running.critic.aborted > KILLS // 2
@@ -147,7 +147,7 @@ async def test_a_stopped_worker_is_fenced_out(tmp_path: Path):
                 os.kill(first, signal.SIGCONT)
                 heard = await followed(running.client, job)
                 assert [event["seq"] for event in heard] == list(range(1, len(heard) + 1))
-                assert complete(heard) == expected[0][0]
+                assert said(heard) == expected[0][0]
                 found = await ended(running.client, job)
                 assert timeless(found["result"]) == timeless(expected[0][1]["result"])
                 assert found["worker"].endswith(f":{second}")
@@ -172,7 +172,7 @@ async def test_redis_is_killed_and_comes_back(tmp_path: Path):
                 await running.solve(strategy="single")
                 redis.start()
                 heard += await followed(running.client, job, after=heard[-1]["event_id"])
-                assert complete(heard) == expected[0][0]
+                assert said(heard) == expected[0][0]
                 assert timeless((await ended(running.client, job))["result"]) == timeless(expected[0][1]["result"])
 
 
@@ -189,7 +189,7 @@ async def test_a_worker_that_is_told_to_end_hands_over(tmp_path: Path):
             assert (await running.client.get(f"/jobs/{job}")).json()["status"] == "running"
             with worker(running, redis):
                 heard += await followed(running.client, job, after=heard[-1]["event_id"])
-            assert complete(heard) == expected[0][0]
+            assert said(heard) == expected[0][0]
 
 
 async def test_the_deadline_holds_across_workers(tmp_path: Path):

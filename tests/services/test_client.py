@@ -243,7 +243,7 @@ async def test_an_error_of_somebody_else_is_the_engines_failure(answer: Response
     async with client_of(Service(answer=answer)) as client:
         for asking in (lambda: events_of(client), lambda: fetch(client, "GET", "/thing")):
             with pytest.raises(kind, match=str(answer.status_code)):
-                await user_prompt()
+                await asking()
 
 
 async def test_an_unknown_code_of_a_newer_service_is_an_error_all_the_same():

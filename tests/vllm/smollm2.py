@@ -7,9 +7,8 @@
 import sys
 from pathlib import Path
 
-from services.engines.tokenizers import read_gguf
-from services.engines.tokenizers import gguf_tokenizer
 from services.engines.models import SMOLLM2, model_path
+from services.engines.tokenizers import gguf_tokenizer, read_gguf
 
 
 def convert(directory: Path) -> None:

@@ -5,9 +5,9 @@ import sys
 from itertools import islice
 
 import pytest
+from critic_service.pocket import PocketCritic
 
 from critic_service.dialects import Case
-from critic_service.pocket import PocketCritic
 from pocket.calibration import Calibration
 from pocket.problems import problems
 from services.contracts.problem import Message

@@ -9,7 +9,7 @@ import pytest
 
 from services.contracts.sampling import Sampling
 from services.engines.protocol import ANONYMOUS, Engine, Generation, Guide, Prompt
-from services.engines.testing import call_of, user_prompt, complete
+from services.engines.testing import call_of, complete, user_prompt
 from services.errors import ContextExceeded, InvalidRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]

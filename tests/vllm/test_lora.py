@@ -12,7 +12,7 @@ from services.contracts.sampling import Sampling
 from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import model_name, model_path, tokenizer_path
 from services.engines.protocol import Generation
-from services.engines.testing import user_prompt, complete
+from services.engines.testing import complete, user_prompt
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
 

@@ -20,7 +20,7 @@ from services.contracts.sampling import Sampling
 from services.engines.models import model_name
 from services.engines.openai import OpenAIEngine, OpenAIOptions
 from services.engines.protocol import ANONYMOUS, Generation
-from services.engines.testing import call_of, user_prompt, complete
+from services.engines.testing import call_of, complete, user_prompt
 from services.engines.tokenizers import load_tokenizer
 from tests.vllm.counters import counted
 

@@ -9,12 +9,11 @@ import jsonschema
 import pytest
 
 from services.contracts.sampling import Sampling
-from services.engines.llama import wire
-from services.engines.llama import EmbeddedEngine
+from services.engines.llama import EmbeddedEngine, wire
 from services.engines.llama.library import Event, Llama
 from services.engines.models import SMOLLM2, model_path
 from services.engines.protocol import ANONYMOUS, Generation, Guide, Prompt
-from services.engines.testing import user_prompt, complete
+from services.engines.testing import complete, user_prompt
 from services.engines.tokenizers import ChatTokenizer
 from services.errors import ContextExceeded, EngineFailed, InvalidRequest
 

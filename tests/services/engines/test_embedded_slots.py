@@ -12,7 +12,7 @@ from services.contracts.sampling import Sampling
 from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import SMOLLM2, model_path
 from services.engines.protocol import Generation
-from services.engines.testing import user_prompt, complete
+from services.engines.testing import complete, user_prompt
 from services.errors import EngineFailed
 from services.testing import wait_until
 

@@ -6,9 +6,8 @@ import pytest
 from gguf import GGUFWriter
 from numpy import zeros
 
-from services.engines.tokenizers import read_gguf
 from services.engines.models import SMOLLM2, ModelError, model_path
-from services.engines.tokenizers import load_tokenizer
+from services.engines.tokenizers import load_tokenizer, read_gguf
 
 
 def written(path: Path, pre: str, template: str | None = "{{ messages[0]['content'] }}") -> Path:

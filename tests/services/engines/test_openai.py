@@ -12,13 +12,13 @@ from actor_service.routes import router
 from actor_service.service import ActorService
 from counterpoint.supervisor import free_port
 from services.contracts.sampling import Sampling
-from services.engines.openai import OpenAIEngine, OpenAIOptions
-from services.engines.openai.wire import CONTROL_TOKENS
 from services.engines.factory import open_engine
-from services.engines.protocol import Generation, Guide
+from services.engines.openai import OpenAIEngine, OpenAIOptions
 from services.engines.openai.replicas import Replicas, weight
+from services.engines.openai.wire import CONTROL_TOKENS
+from services.engines.protocol import Generation, Guide
 from services.engines.scripted import ScriptedEngine, ScriptedOptions
-from services.engines.testing import call_of, user_prompt, complete
+from services.engines.testing import call_of, complete, user_prompt
 from services.errors import CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
 from services.role import create_role_app
 from services.settings import ActorSettings

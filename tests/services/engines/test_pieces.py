@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from services.engines.tokenizers import read_gguf
-from services.engines.tokenizers import gguf_tokenizer
 from services.engines.models import SMOLLM2, model_path
-from services.engines.tokenizers import ChatTokenizer
+from services.engines.tokenizers import ChatTokenizer, gguf_tokenizer, read_gguf
 
 
 class CountingTokenizer(ChatTokenizer):

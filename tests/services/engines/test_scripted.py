@@ -9,10 +9,9 @@ import pytest
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
-from services.engines.scripted import script
 from services.engines.protocol import Generation, Guide, Prompt
-from services.engines.scripted import ScriptedEngine, ScriptedOptions, tokens
-from services.engines.testing import user_prompt, complete
+from services.engines.scripted import Plausible, ScriptedEngine, ScriptedOptions, fixed, tokens
+from services.engines.testing import complete, user_prompt
 from services.errors import ContextExceeded, EngineFailed
 
 pytestmark = pytest.mark.anyio

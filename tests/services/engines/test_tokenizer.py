@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.contracts.problem import Message
-from services.engines.tokenizers import read_gguf
-from services.engines.tokenizers import PRE_TOKENIZERS, gguf_tokenizer
 from services.engines.llama.library import Event, Llama
 from services.engines.models import SMOLLM2, ModelError, model_path
 from services.engines.protocol import Prompt
 from services.engines.testing import user_prompt
-from services.engines.tokenizers import ChatTokenizer, load_tokenizer
+from services.engines.tokenizers import PRE_TOKENIZERS, ChatTokenizer, gguf_tokenizer, load_tokenizer, read_gguf
 from services.errors import InvalidRequest
 from services.role.neutralise import neutralise
 
