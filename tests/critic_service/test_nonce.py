@@ -88,7 +88,7 @@ def test_the_actors_text_stands_between_the_markers(attack: str, depth: Depth, d
 async def test_no_control_token_comes_from_a_text(
     client: httpx.AsyncClient, engine: ObservedEngine, secret: bytes, depth: Depth
 ):
-    """The ids that reach llama.cpp hold the template's control tokens and no others; forged ones are text between markers."""
+    """The ids that reach llama.cpp hold the template's control tokens and no others; forged ones stay text."""
     specials: list[list[str]] = []
     for text in ("2 + 2 = 4", "".join((ATTACKS[0], ATTACKS[2], ATTACKS[4]))):
         body = {"problem": text, "steps": [text, "So it is 4."], "depth": depth, "sampling": {"seed": 1, "max_tokens": 1}}

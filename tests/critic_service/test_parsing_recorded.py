@@ -83,7 +83,7 @@ WRITTEN = [
         ["correct"] * 2,
     ),
 ]
-"""All steps are correct in these, as they rarely are in a small model's output: damage comes closest to a wrong `correct`."""
+"""All steps are correct in these, as is rare in a small model's output: damage comes closest to a wrong `correct`."""
 
 PIECES = (
     "\n",

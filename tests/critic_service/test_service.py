@@ -7,8 +7,8 @@ import anyio
 import httpx
 import pytest
 
-from critic_service.dialects import Case
-from critic_service.dialects.parsing import UnparsableCritique
+from critic_service.dialects import CHAT_DIALECTS, Case, UnparsableCritique
+from critic_service.nonce import derive_nonce
 from services.contracts.critique import Critique, Depth
 from services.contracts.problem import Message
 from services.contracts.usage import Usage

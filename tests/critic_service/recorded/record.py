@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from critic_service.parsing import UnparsableCritique
 
-from critic_service.dialects import Case, Question, explain_mathcritique, explain_structured, labels
+from critic_service.dialects import Case, Question, UnparsableCritique
+from critic_service.dialects.chat import explain_mathcritique, explain_structured, labels
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
 from services.engines.llama import EmbeddedEngine, EmbeddedOptions
