@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.from_thread import BlockingPortal
 
 from services.contracts.usage import Usage
 from services.engines.protocol import Delta, TokenLogprobs
@@ -131,12 +132,15 @@ def scored_deltas(pieces: Sequence[str], logprobs: Sequence[float]) -> Generator
 
 
 @asynccontextmanager
-async def background_tasks() -> AsyncGenerator[TaskGroup]:
-    """Open a task group that is cancelled when its body ends, and raise what the body raises instead of a group of it."""
+async def background_tasks() -> AsyncGenerator[tuple[TaskGroup, BlockingPortal]]:
+    """Open a task group that is cancelled when its body ends, and a portal through which threads reach the event loop.
+
+    Raises what the body raises, instead of a group of it.
+    """
     failure: Exception | None = None
-    async with anyio.create_task_group() as group:
+    async with BlockingPortal() as portal, anyio.create_task_group() as group:
         try:
-            yield group
+            yield group, portal
         except Exception as error:  # noqa: BLE001 - it is raised again below
             failure = error
         group.cancel_scope.cancel()

@@ -195,7 +195,7 @@ class EmbeddedEngine(MeteredEngine):
     async def _run(self, request: wire.Request, stream: _LlamaStream) -> AsyncGenerator[_LlamaStream]:
         with self._metered(stream.meter):
             try:
-                async with BlockingPortal() as portal, background_tasks() as group:
+                async with background_tasks() as (group, portal):
                     group.start_soon(self._admit, group, portal, stream, request)
                     try:
                         yield stream

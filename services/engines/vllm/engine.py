@@ -161,7 +161,7 @@ class VllmEngine(MeteredEngine):
         name = f"{request.call.session_id}-{next(self._names)}"
         with self._metered(stream.meter):
             try:
-                async with background_tasks() as group:
+                async with background_tasks() as (group, _):
                     group.start_soon(stream.pump, self._library.stream(request, name))
                     try:
                         yield stream
