@@ -1,6 +1,6 @@
-"""A real engine at a steady pace: what it says is the model's own, computed once; how fast it says it is a knob.
+"""A real engine at a steady pace: the text is the model's own, computed once; the pace is an option.
 
-So a small model on a laptop stands for a large one on a GPU, and two ways of asking it are compared on the same texts.
+So a small model on a laptop stands for a large one on a GPU, and two orders of calls are compared on the same texts.
 """
 
 from collections.abc import AsyncGenerator, Sequence

@@ -1,6 +1,6 @@
 """The openai engine: any OpenAI-compatible server, or several replicas of one, over HTTP.
 
-`engine` turns generations into requests whose features `probe` has found the servers to support; `wire` has their bodies and
+`engine` turns generations into requests that use the features which `probe` has tested; `wire` has their bodies and
 chunks, `servers` sends them to `replicas`, and a `breaker` leaves a failing replica alone for a while.
 """
 

@@ -1,4 +1,4 @@
-"""The features of an OpenAI-compatible server, found out with a few requests of a token or two."""
+"""The features of an OpenAI-compatible server, probed with a few requests of a token or two."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -63,7 +63,7 @@ class _Probe:
         return await self.post(COMPLETIONS, {"model": self.model, "prompt": self.ids, "max_tokens": 1, **fields})
 
     async def counts_ids(self) -> bool:
-        """Return whether token ids are taken as they are, nothing added."""
+        """Return whether token ids are read as they are, with nothing added."""
         return self.ids is not None and _prompt_tokens(await self.complete()) == len(self.ids)
 
     async def scores(self) -> bool:

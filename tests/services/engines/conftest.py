@@ -1,4 +1,4 @@
-"""What the engines' tests share: one loaded model for all of them."""
+"""Fixtures of the engines' tests: one loaded model for all of them."""
 
 from collections.abc import AsyncIterator
 

@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 
 
 def sampling(**fields: object) -> Sampling:
-    """Short, seeded."""
+    """Return short, seeded sampling."""
     return Sampling.model_validate({"seed": 7, "max_tokens": 12, **fields})
 
 
 def completed(request: Mapping[str, object]) -> list[Event]:
-    """What llama.cpp itself streams for a request."""
+    """Return the events that llama.cpp itself streams for a request."""
     events: list[Event] = []
 
     def keep(event: Event) -> bool:
@@ -159,7 +159,7 @@ async def test_a_schema_is_followed(embedded: EmbeddedEngine) -> None:
     jsonschema.validate(json.loads(texts[0]), schema)
 
 
-async def test_what_it_cannot_guide_is_refused(embedded: EmbeddedEngine) -> None:
+async def test_an_unsupported_guide_is_refused(embedded: EmbeddedEngine) -> None:
     """A kind of guide that is not among the capabilities, or a grammar with a fault, is the caller's error."""
     for guide in (Guide("regex", "[0-9]+"), Guide("grammar", "root ::= [")):
         with pytest.raises(InvalidRequest):
@@ -183,23 +183,23 @@ async def test_an_event_that_is_not_understood_is_an_error() -> None:
 
 
 async def _likelihood(engine: EmbeddedEngine, prompt: Prompt, continuation: str) -> float:
-    async with engine.score(prompt, continuation, ANONYMOUS) as running:
-        return sum([token.logprob async for delta in running for token in delta.logprobs])
+    async with engine.score(prompt, continuation, ANONYMOUS) as stream:
+        return sum([token.logprob async for delta in stream for token in delta.logprobs])
     raise AssertionError
 
 
-async def test_a_score_is_what_generating_would_have_said(embedded: EmbeddedEngine) -> None:
+async def test_scores_are_those_of_generated_tokens(embedded: EmbeddedEngine) -> None:
     """Scoring a text that was generated gives the log-probabilities of its generation."""
     prompt = user_prompt("Tell a story.")
     greedy = sampling(temperature=0.0, max_tokens=8)
     texts, _, deltas = await complete(embedded, Generation(prompt, greedy, top_logprobs=1))
     generated = [token.logprob for delta in deltas for token in delta.logprobs]
-    async with embedded.score(prompt, texts[0], ANONYMOUS) as running:
-        scored = [token async for delta in running for token in delta.logprobs]
+    async with embedded.score(prompt, texts[0], ANONYMOUS) as stream:
+        scored = [token async for delta in stream for token in delta.logprobs]
     assert [token.logprob for token in scored] == pytest.approx(generated, abs=1e-3)
     assert "".join(token.token for token in scored) == texts[0]
-    assert running.usage.completion_tokens == 0
-    assert running.usage.prompt_tokens == embedded.count(prompt) + len(scored)
+    assert stream.usage.completion_tokens == 0
+    assert stream.usage.prompt_tokens == embedded.count(prompt) + len(scored)
 
 
 async def test_unlikely_text_is_scored_too(embedded: EmbeddedEngine) -> None:
@@ -223,18 +223,18 @@ async def test_text_is_whole_characters(embedded: EmbeddedEngine) -> None:
 
 
 async def test_a_long_prompt_is_refused_before_it_is_computed(embedded: EmbeddedEngine) -> None:
-    """A prompt that leaves no room for a token is refused with its exact length; one that just fits is cut."""
+    """A prompt that leaves no token is refused with its exact length; one that just fits is cut."""
     overhead = embedded.count(user_prompt(""))
-    room = embedded.context_length - overhead
+    left = embedded.context_length - overhead
     with pytest.raises(ContextExceeded) as refusal:
-        await complete(embedded, Generation(user_prompt(" a" * room), sampling()))
+        await complete(embedded, Generation(user_prompt(" a" * left), sampling()))
     assert refusal.value.needed == embedded.context_length + 1
     with pytest.raises(ContextExceeded):
-        await _likelihood(embedded, user_prompt(" a" * (room - 1)), "b c")
+        await _likelihood(embedded, user_prompt(" a" * (left - 1)), "b c")
 
 
 async def test_a_repeated_prompt_is_cached(embedded: EmbeddedEngine) -> None:
-    """The second time, all but the last token of the prompt are found in the cache."""
+    """The second time, all but the last token of the prompt are in the cache."""
     call = Generation(user_prompt("Name a very particular animal."), sampling(max_tokens=1))
     await complete(embedded, call)
     _, usage, _ = await complete(embedded, call)

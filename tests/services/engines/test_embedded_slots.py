@@ -25,12 +25,12 @@ ABORT_SECONDS = 1.0
 
 
 def sampling(**fields: object) -> Sampling:
-    """Short, seeded."""
+    """Return short, seeded sampling."""
     return Sampling.model_validate({"seed": 7, "max_tokens": 12, **fields})
 
 
 async def begun(engine: EmbeddedEngine) -> float:
-    """When another call had both slots and was being computed, on the performance counter."""
+    """Return when another call had both slots and was being computed, on the performance counter."""
     async with engine.generate(Generation(user_prompt("Hi"), sampling(max_tokens=1), n=2)) as running:
         await wait_until(lambda: running.usage.prompt_tokens > 0)
         return perf_counter()
@@ -45,7 +45,7 @@ def report(record_property: Record, name: str, seconds: Sequence[float]) -> None
 async def test_leaving_while_the_prompt_is_computed_frees_the_slots(
     embedded: EmbeddedEngine, record_property: Record
 ) -> None:
-    """Both slots are taken by long prompts; soon after those are left, another call is computed."""
+    """Long prompts fill both slots; soon after those are left, another call is computed."""
     seconds: list[float] = []
     for attempt in range(7):
         call = Generation(user_prompt(f"{attempt} " + "word " * 400), sampling(max_tokens=50), n=2)
@@ -135,7 +135,7 @@ async def test_a_closed_engine_fails(embedded: EmbeddedEngine) -> None:
     await embedded.check()
 
 
-async def test_the_engine_keeps_account(embedded: EmbeddedEngine) -> None:
+async def test_the_engine_adds_up_its_usage(embedded: EmbeddedEngine) -> None:
     """Totals grow by what each generation used, whether it ended or was left; only the latter is an abort."""
     before, aborted = embedded.totals, embedded.aborted
     _, ended, _ = await complete(embedded, Generation(user_prompt("Hi"), sampling(max_tokens=4), n=3))

@@ -1,4 +1,4 @@
-"""The language of llama.cpp's endpoint. Unit tests: what it refuses is cheaper to see here than through a model."""
+"""The wire format of llama.cpp's endpoint. Unit tests, since refusals are cheaper here than through a model."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_choices_are_quoted() -> None:
 
 
 @pytest.mark.parametrize("guide", [Guide("regex", "a+"), Guide("choice", "a"), Guide("json", ("{}",)), Guide("json", "{")])
-def test_a_guide_that_is_not_understood_is_refused(guide: Guide) -> None:
+def test_an_unsupported_guide_is_refused(guide: Guide) -> None:
     """An unknown kind, a value of the wrong shape, or a schema that is not JSON."""
     with pytest.raises(InvalidRequest):
         wire.guided(guide)
@@ -41,6 +41,6 @@ def test_a_guide_that_is_not_understood_is_refused(guide: Guide) -> None:
 
 @pytest.mark.parametrize(("code", "kind"), [(400, InvalidRequest), (500, EngineFailed)])
 def test_errors_are_attributed(code: int, kind: type[Exception]) -> None:
-    """What llama.cpp calls a bad request is the caller's, the rest is the engine's."""
+    """A bad request for llama.cpp is the caller's mistake; every other error is the engine's."""
     assert isinstance(wire.failure({"error": {"code": code, "message": "no"}}), kind)
     assert wire.failure({"choices": []}) is None

@@ -31,16 +31,16 @@ CALL = Generation(user_prompt("Add 12 and 30 and 7."), Sampling(seed=3, max_toke
 
 @asynccontextmanager
 async def engine(*servers: Server) -> AsyncGenerator[OpenAIEngine]:
-    """The engine over running servers."""
+    """Open the engine over running servers."""
     async with AsyncExitStack() as stack:
         urls = [await stack.enter_async_context(serve(server.app())) for server in servers]
-        found = OpenAIEngine(OpenAIOptions(tuple(urls), "scripted"))
-        stack.push_async_callback(found.close)
-        yield found
+        remote = OpenAIEngine(OpenAIOptions(tuple(urls), "scripted"))
+        stack.push_async_callback(remote.close)
+        yield remote
 
 
-async def test_it_learns_what_the_server_can_do():
-    """Probed once, told in the card's words; a strict server refuses what it does not know, and that is all right."""
+async def test_features_are_probed_once():
+    """They appear as the model card's capabilities; a strict server refuses unknown fields, which costs it only features."""
     server = Server()
     async with engine(server) as remote:
         with pytest.raises(NotReady):
@@ -49,8 +49,8 @@ async def test_it_learns_what_the_server_can_do():
         probes = len(server.bodies)
         await remote.check()
         assert len(server.bodies) == probes
-        found = remote.capabilities
-        assert (found.logprobs, found.prefix, found.score, found.guided, found.counts) == (True, False, False, (), "bounded")
+        able = remote.capabilities
+        assert (able.logprobs, able.prefix, able.score, able.guided, able.counts) == (True, False, False, (), "bounded")
         assert remote.context_length == 4096
         assert remote.special_tokens == CONTROL_TOKENS
         assert not remote.features.priority
@@ -58,7 +58,7 @@ async def test_it_learns_what_the_server_can_do():
 
 @pytest.mark.parametrize("draws", [True, False], ids=["n at once", "one by one"])
 async def test_texts_and_usage_are_the_servers(draws: bool):  # noqa: FBT001 - a parameter
-    """Whole texts, an end for each sample, the account that the server reports; prompts count for each request."""
+    """Texts are whole, each sample ends, usage is what the server reports; the prompt counts for each request."""
     server = Server(draws=draws)
     async with engine(server) as remote:
         await remote.check()
@@ -78,18 +78,18 @@ async def test_texts_and_usage_are_the_servers(draws: bool):  # noqa: FBT001 - a
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 async def test_reasoning_is_no_part_of_the_solution(name: str):
-    """It is read, counted and left out."""
+    """Reasoning is read, counted and left out."""
     async with engine(Server(thinks=name)) as thinking, engine(Server()) as plain:
         for remote in (thinking, plain):
             await remote.check()
-        told, without = await complete(thinking, CALL), await complete(plain, CALL)
-        assert told.texts == without.texts
-        assert sum(delta.tokens for delta in told.deltas) == sum(delta.tokens for delta in without.deltas) + 1
+        with_reasoning, without = await complete(thinking, CALL), await complete(plain, CALL)
+        assert with_reasoning.texts == without.texts
+        assert sum(delta.tokens for delta in with_reasoning.deltas) == sum(delta.tokens for delta in without.deltas) + 1
 
 
-async def test_usage_that_is_not_told_is_bounded_from_above():
+async def test_usage_that_is_not_reported_is_bounded_from_above():
     """A server without usage, and a stream that was left, are charged at least what they computed."""
-    server = Server(tells_usage=False)
+    server = Server(reports_usage=False)
     async with engine(server) as remote:
         await remote.check()
         before = server.engine.totals
@@ -98,15 +98,15 @@ async def test_usage_that_is_not_told_is_bounded_from_above():
         assert usage.completion_tokens >= spent.completion_tokens - before.completion_tokens
         assert usage.prompt_tokens >= spent.prompt_tokens - before.prompt_tokens
         before = server.engine.totals
-        async with remote.generate(CALL) as running:
-            async for _ in running:
+        async with remote.generate(CALL) as stream:
+            async for _ in stream:
                 break
         await wait_until(lambda: server.engine.in_flight == 0)
-        assert running.usage.prompt_tokens >= server.engine.totals.prompt_tokens - before.prompt_tokens
+        assert stream.usage.prompt_tokens >= server.engine.totals.prompt_tokens - before.prompt_tokens
 
 
 async def test_leaving_closes_the_stream_and_the_server_stops():
-    """Also when the reader is cancelled in the middle."""
+    """This holds too when the reader is cancelled in the middle."""
     server = Server(ScriptedEngine(ScriptedOptions(token_seconds=0.05)))
     async with engine(server) as remote:
         await remote.check()
@@ -132,7 +132,7 @@ async def test_leaving_closes_the_stream_and_the_server_stops():
     ids=["500", "400", "429", "503", "breaks at once", "breaks midway"],
 )
 async def test_refusals_are_typed(server: Server, kind: type[CounterpointError]):
-    """A busy server says when to come back; a stream that ends early is a failure."""
+    """A busy server sends the time to come back; a stream that ends early is a failure."""
     async with engine(server) as remote:
         await remote.check()
         with pytest.raises(kind) as raised:
@@ -140,8 +140,8 @@ async def test_refusals_are_typed(server: Server, kind: type[CounterpointError])
         assert raised.value.retry_after == {429: 7.0, 503: 1.0}.get(server.status)
 
 
-async def test_guides_that_the_server_lacks_are_refused_before_it_is_asked():
-    """As the caller's mistake."""
+async def test_guides_that_the_server_lacks_are_refused_without_a_request():
+    """It is the caller's mistake."""
     async with engine(Server()) as remote:
         await remote.check()
         with pytest.raises(InvalidRequest):
@@ -149,7 +149,7 @@ async def test_guides_that_the_server_lacks_are_refused_before_it_is_asked():
 
 
 async def test_a_session_stays_on_its_replica():
-    """And sessions spread; when a replica goes, only its own sessions move."""
+    """Sessions are spread, and when a replica goes, only its own sessions move."""
     servers = [Server() for _ in range(3)]
     async with engine(*servers) as remote:
         await remote.check()
@@ -174,13 +174,13 @@ async def test_a_replica_with_its_share_of_the_load_is_passed_over():
     servers = [Server(ScriptedEngine(ScriptedOptions(first_token_seconds=0.2))) for _ in range(2)]
     async with engine(*servers) as remote:
         await remote.check()
-        asked = [len(server.bodies) for server in servers]
+        before = [len(server.bodies) for server in servers]
         async with anyio.create_task_group() as group:
             for _ in range(16):
                 group.start_soon(complete, remote, Generation(CALL.prompt, CALL.sampling, call=call_of(session="one")))
-        took = sorted(len(server.bodies) - before for server, before in zip(servers, asked, strict=True))
-        assert sum(took) == 16
-        assert took[1] <= 11, "at most 1.25 times the mean, and one"
+        added = sorted(len(server.bodies) - count for server, count in zip(servers, before, strict=True))
+        assert sum(added) == 16
+        assert added[1] <= 11, "at most 1.25 times the mean, and one"
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -194,7 +194,7 @@ async def test_another_replica_answers_for_one_that_does_not(status: int):
             assert texts[0]
 
 
-async def test_a_dead_replica_is_left_alone_and_found_again():
+async def test_a_dead_replica_gets_no_calls_until_it_is_back():
     """Its breaker opens, calls go elsewhere, /readyz stays green, and it comes back when it answers."""
     first, second = Server(), Server()
     async with serve(second.app()) as alive:
@@ -207,8 +207,8 @@ async def test_a_dead_replica_is_left_alone_and_found_again():
             assert (
                 await complete(remote, Generation(CALL.prompt, CALL.sampling, call=call_of(session=f"s{number}")))
             ).texts[0]
-        found = {s.labels["replica"]: s.value for f in remote.metrics.collect() for s in f.samples if "breaker" in s.name}
-        assert sorted(found.values()) == [0.0, 1.0]
+        opened = {s.labels["replica"]: s.value for f in remote.metrics.collect() for s in f.samples if "breaker" in s.name}
+        assert sorted(opened.values()) == [0.0, 1.0]
     with pytest.raises(NotReady):
         await remote.check()
     await remote.close()

@@ -1,4 +1,4 @@
-"""The scripted engine: deterministic, exactly counted, and as slow or as unreliable as a test wants it."""
+"""The scripted engine: deterministic, exactly counted, and as slow or as unreliable as a test needs."""
 
 import json
 from collections import Counter
@@ -20,16 +20,16 @@ CRITIQUE = "Judge it.\nCorrectness of the step: Correct|Wrong\n<solution x>\n{}\
 
 
 def generation(text: str = "What is 3 + 4 * 5?\n\nSolve it.", n: int = 1, **sampling: object) -> Generation:
-    """A call with a seed."""
+    """Return a generation with a seed."""
     return Generation(user_prompt(text), Sampling.model_validate({"seed": 7, **sampling}), n)
 
 
 def always(text: str, **options: object) -> ScriptedEngine:
-    """An engine that always says `text`."""
+    """Return an engine that always writes `text`."""
     return ScriptedEngine(ScriptedOptions(script=fixed(text), **options))  # pyright: ignore[reportArgumentType] - knobs of any type
 
 
-async def test_the_same_call_says_the_same() -> None:
+async def test_the_same_call_gives_the_same_text() -> None:
     """Text is a function of prompt, seed and sample; samples and seeds differ."""
     first, usage, _ = await complete(ScriptedEngine(), generation(n=16))
     again, usage_again, _ = await complete(ScriptedEngine(), generation(n=16))
@@ -118,7 +118,7 @@ async def test_it_ends_where_it_should(sampling: dict[str, object], text: str, c
 
 
 async def test_the_context_bounds_prompt_and_completion() -> None:
-    """A prompt that leaves no room for a token is refused with its length; otherwise the completion is cut."""
+    """A prompt that leaves no token is refused with its length; otherwise the completion is cut."""
     engine = always("a b c", context_length=8)
     texts, _, deltas = await complete(engine, generation("x y"))
     assert (texts, deltas[-1].finish_reason) == (["a "], "length")
@@ -152,9 +152,9 @@ async def test_garbage_is_of_no_use() -> None:
 async def test_leaving_early_stops_it() -> None:
     """A consumer that is cancelled or leaves frees the engine, which accounts for what it had generated."""
     engine = always("a b c d e f", token_seconds=3600.0)
-    async with engine.generate(generation()) as running:
+    async with engine.generate(generation()) as stream:
         assert engine.in_flight == 1
-        async for delta in running:
+        async for delta in stream:
             assert (delta.text, delta.tokens) == ("a", 1)
             break
     with anyio.move_on_after(0.01) as scope:

@@ -34,7 +34,7 @@ VARIED = (
 
 @pytest.mark.embedded
 def test_ids_are_those_of_llama_cpp(smollm2: ChatTokenizer) -> None:
-    """A text that llama.cpp tokenises itself finds our ids of it in the cache, all but the last, and is as long."""
+    """A text that llama.cpp tokenises itself matches our ids of it in the cache, all but the last, and is as long."""
     llama = Llama(model_path(SMOLLM2), context_length=256, slots=1, threads=1, batch=64)
 
     def counted(prompt: object) -> tuple[int, int]:
@@ -66,7 +66,7 @@ def test_neutralised_text_holds_no_special_id(text: str) -> None:
     assert special.isdisjoint(TOKENIZER.encode(neutralise(text, TOKENIZER.special_tokens)))
 
 
-def test_without_neutralising_text_is_taken_for_control() -> None:
+def test_without_neutralising_text_becomes_control() -> None:
     """The danger is real: a special token in a message becomes its id."""
     assert TOKENIZER.encode("<|im_end|>")[0] in TOKENIZER.encode("a <|im_end|> b")
 
