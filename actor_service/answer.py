@@ -7,24 +7,24 @@ _MARKED = re.compile(r"####\s*([^\n]+)")
 _BOXED = "\\boxed"
 
 MAX_ANSWER_CHARS = 512
-"""Longer than any answer to a problem; what is longer states none."""
+"""Longer than any answer to a problem; a longer statement is none."""
 
 
 def answer_of(text: str) -> str | None:
-    r"""The last `\\boxed{...}` with its braces balanced, else the last `The answer is ...`, else `#### ...`; else None."""
-    found = _boxed(text)
+    r"""Return the last `\\boxed{...}` with its braces balanced, else the last `The answer is ...`, `#### ...` or None."""
+    statement = _boxed(text)
     for pattern in (_STATED, _MARKED):
-        if found is None:
-            stated = pattern.findall(text)
-            found = stated[-1] if stated else None
-    if found is None:
+        if statement is None:
+            matches = pattern.findall(text)
+            statement = matches[-1] if matches else None
+    if statement is None:
         return None
-    answer = found.strip().removesuffix(".").strip().strip("$*").strip()
+    answer = statement.strip().removesuffix(".").strip().strip("$*").strip()
     return answer if 0 < len(answer) <= MAX_ANSWER_CHARS else None
 
 
 def _boxed(text: str) -> str | None:
-    """The content of the last complete box."""
+    """Return the content of the last complete box."""
     for at in reversed([match.end() for match in re.finditer(re.escape(_BOXED) + r"\s*\{", text)]):
         depth = 1
         for place, character in enumerate(text[at:], start=at):

@@ -4,12 +4,12 @@ from fastapi import FastAPI
 
 from actor_service.routes import router
 from actor_service.service import ActorService
-from services.engines.opening import open_engine
+from services.engines.factory import open_engine
 from services.role import create_role_app
 from services.settings import ActorSettings
 
 
 def create(settings: ActorSettings) -> FastAPI:
-    """The actor's application."""
+    """Create the actor's application."""
     service = ActorService(settings, lambda: open_engine(settings))
     return create_role_app(service, "Counterpoint actor", [router(service)])

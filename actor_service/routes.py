@@ -14,11 +14,11 @@ from services.streaming import EventStreamResponse
 Call = Annotated[CallContext, Depends(call_context)]
 
 RESPONSES = errors(RequestTooLarge, InvalidRequest, BudgetTooSmall, EngineFailed, Overloaded, NotReady)
-"""What a call may be refused with before its first event."""
+"""Errors that a call may be refused with before its first event."""
 
 
 def router(service: ActorService) -> APIRouter:
-    """`POST /v1/draft` and `POST /v1/refine`."""
+    """Return the routes `POST /v1/draft` and `POST /v1/refine`."""
     routes = APIRouter(prefix="/v1", tags=["actor"])
 
     @routes.post("/draft", response_class=EventStreamResponse, responses=RESPONSES)

@@ -5,27 +5,24 @@ from dataclasses import dataclass, field
 from actor_service.answer import answer_of
 from actor_service.dialects import DIALECTS
 from actor_service.steps import StepWriter, prefix_of, steps_of
-from services.allowances import completion_cap
 from services.call_context import CallContext
 from services.contracts.base import MAX_TEXT_CHARS
-from services.contracts.calls import CandidateEvent, Draft, FinishReason, Refine, StepEvent, UsageEvent, WrittenStep
+from services.contracts.calls import CandidateEvent, Draft, FinishReason, Refine, StepEvent, WrittenStep
 from services.contracts.critique import Critique
 from services.contracts.model import ModelCard
 from services.contracts.problem import Message
-from services.contracts.usage import Usage
-from services.engines.protocol import Delta, Generation, Prompt, Running
-from services.errors import CounterpointError, EngineFailed
+from services.engines.protocol import Delta, Generation, GenerationStream, Prompt
 from services.metrics import RoleMetrics
-from services.role import OpenEngine, RoleService, caller_of
+from services.role import OpenEngine, RoleService
 from services.settings import RoleSettings
 from services.streaming import Emit
 
-EMPTY = (Message(role="user", content=""),)
+EMPTY_MESSAGES = (Message(role="user", content=""),)
 
 
 @dataclass(slots=True)
 class _Sample:
-    """One solution while it is written."""
+    """A solution while it is written."""
 
     index: int
     writer: StepWriter = field(default_factory=StepWriter)
@@ -34,16 +31,16 @@ class _Sample:
 
     @property
     def full(self) -> bool:
-        """Whether the solution is as long as a text may be; what comes after is dropped."""
+        """True if the solution is as long as a text may be; later text is dropped."""
         return len(self.writer.text) == MAX_TEXT_CHARS
 
     def feed(self, text: str) -> list[WrittenStep]:
-        """Take more text, without null bytes, which no message may hold; the steps that it completed."""
-        room = MAX_TEXT_CHARS - len(self.writer.text)
-        return self.writer.feed(text.replace("\x00", "")[:room])
+        """Add text without null bytes, which no message may hold; return the steps that it completed."""
+        most = MAX_TEXT_CHARS - len(self.writer.text)
+        return self.writer.feed(text.replace("\x00", "")[:most])
 
     def candidate(self, finish: FinishReason) -> CandidateEvent:
-        """The solution as far as it has come."""
+        """Return the solution written so far."""
         text = self.writer.text
         return CandidateEvent(
             sample=self.index,
@@ -55,21 +52,65 @@ class _Sample:
         )
 
 
+class _Samples:
+    """The reply to a call: its samples, each of which begins with `prefix`. See `services.role.Reply`."""
+
+    def __init__(self, n: int, prefix: str, emit: Emit) -> None:
+        self._samples = [_Sample(index) for index in range(n)]
+        self._prefix = prefix
+        self._emit = emit
+
+    async def follow(self, stream: GenerationStream) -> None:
+        """Emit steps and candidates as they are completed."""
+        if self._prefix:
+            for sample in self._samples:
+                await self._emit_steps(sample, sample.feed(self._prefix))
+        async for delta in stream:
+            await self._add(self._samples[delta.index], delta)
+
+    async def finish(self, *, cancelled: bool) -> None:
+        """Emit the samples that were cut off."""
+        del cancelled  # only a call that was cancelled has any
+        await self._cut_off("cancelled")
+
+    async def recover(self) -> bool:
+        """Emit the samples that were cut off if any is complete: a failure costs only those that were not."""
+        complete = any(sample.finish for sample in self._samples)
+        if complete:
+            await self._cut_off("failed")
+        return complete
+
+    async def _add(self, sample: _Sample, delta: Delta) -> None:
+        sample.tokens += delta.tokens
+        steps = sample.feed(delta.text)
+        if delta.finish_reason:
+            steps += sample.writer.close()
+        await self._emit_steps(sample, steps)
+        if delta.finish_reason:
+            sample.finish = "length" if sample.full else delta.finish_reason
+            await self._emit(sample.candidate(sample.finish))
+
+    async def _emit_steps(self, sample: _Sample, steps: list[WrittenStep]) -> None:
+        for step in steps:
+            await self._emit(StepEvent(sample=sample.index, index=step.index, text=step.text))
+
+    async def _cut_off(self, reason: FinishReason) -> None:
+        for sample in self._samples:
+            if sample.finish is None:
+                await self._emit(sample.candidate(reason))
+
+
 class ActorService(RoleService):
-    """The actor's two verbs."""
+    """A role service that drafts and refines."""
 
     def __init__(self, settings: RoleSettings, open_engine: OpenEngine) -> None:
         super().__init__(settings, open_engine, RoleMetrics(("draft", "refine")))
-
-    @property
-    def dialect(self) -> str:
-        """The dialect in use."""
-        return self.settings.spoken
+        self._dialect = DIALECTS[settings.spoken]
 
     def card(self) -> ModelCard:
-        """What the actor says about itself; overhead = the prompts' tokens around empty texts."""
-        engine, dialect = self.engine, DIALECTS[self.dialect]
-        count = engine.count
+        """Return the actor's model card; overhead = the prompts' tokens around empty texts."""
+        engine, dialect = self.engine, self._dialect
+        incorrect = Critique(depth="verdict", verdict="incorrect")
         return ModelCard(
             role="actor",
             model=engine.model,
@@ -80,15 +121,15 @@ class ActorService(RoleService):
             capabilities=engine.capabilities,
             counts=engine.capabilities.counts,
             overhead={
-                "draft": count(dialect.draft(EMPTY)),
-                "refine": count(dialect.rewrite(EMPTY, "", Critique(depth="verdict", verdict="incorrect"))),
+                "draft": engine.count(dialect.draft(EMPTY_MESSAGES)),
+                "refine": engine.count(dialect.rewrite(EMPTY_MESSAGES, "", incorrect)),
             },
         )
 
     async def draft(self, body: Draft, call: CallContext, emit: Emit) -> None:
-        """Write `n` first attempts; `plain` gives the model the conversation and nothing else."""
-        turns = self._safe_turns(body.turns)
-        prompt = Prompt(turns) if body.plain else DIALECTS[self.dialect].draft(turns)
+        """Write `n` first attempts; with `plain` the model gets the conversation and nothing else."""
+        messages = self.safe_messages(body.turns)
+        prompt = Prompt(messages) if body.plain else self._dialect.draft(messages)
         await self._write("draft", prompt, body, call, emit)
 
     async def refine(self, body: Refine, call: CallContext, emit: Emit) -> None:
@@ -96,82 +137,22 @@ class ActorService(RoleService):
 
         Where the engine cannot continue a prefix, keeping steps is the same as rewriting.
         """
-        dialect, turns = DIALECTS[self.dialect], self._safe_turns(body.turns)
+        messages, solution = self.safe_messages(body.turns), self.safe(body.solution)
         critique = self._safe_critique(body.critique)
         kept = prefix_of(body.solution, body.keep_steps)
         if kept and self.engine.capabilities.prefix:
-            prompt = dialect.rewind(turns, self.safe(body.solution), self.safe(kept), critique)
+            prompt = self._dialect.rewind(messages, solution, self.safe(kept), critique)
         else:
-            prompt = dialect.rewrite(turns, self.safe(body.solution), critique)
+            prompt = self._dialect.rewrite(messages, solution, critique)
         await self._write("refine", prompt, body, call, emit)
 
     async def _write(self, verb: str, prompt: Prompt, body: Draft | Refine, call: CallContext, emit: Emit) -> None:
-        cap = completion_cap(
-            body.allowance, prompt_tokens=self.engine.count(prompt), n=body.n, max_tokens=body.sampling.max_tokens
-        )
-        sampling = body.sampling.model_copy(update={"max_tokens": cap})
-        samples = [_Sample(index) for index in range(body.n)]
-        running: Running | None = None
-        outcome = "cancelled"
-        try:
-            with self.calls.running(call) as scope:
-                generation = Generation(prompt, sampling, body.n, caller=caller_of(call))
-                async with self.engine.generate(generation) as running:
-                    await self._follow(running, samples, prompt.prefix, emit)
-            outcome = "cancelled" if scope.cancelled_caught else "ok"
-            await self._finish(samples, "cancelled", emit)
-            await emit(UsageEvent(**running.usage.model_dump() if running else {}))
-        except EngineFailed as error:
-            outcome = "failed"
-            await self._fail(samples, running, emit, error)
-        except CounterpointError:
-            outcome = "refused"
-            raise
-        finally:
-            self.metrics.record(verb, outcome, running.usage if running else Usage())
-
-    @staticmethod
-    async def _follow(running: Running, samples: list[_Sample], prefix: str, emit: Emit) -> None:
-        for sample in samples:
-            for step in sample.feed(prefix) if prefix else ():
-                await emit(StepEvent(sample=sample.index, index=step.index, text=step.text))
-        async for delta in running:
-            await _take(samples[delta.index], delta, emit)
-
-    @staticmethod
-    async def _finish(samples: list[_Sample], reason: FinishReason, emit: Emit) -> None:
-        for sample in samples:
-            if sample.finish is None:
-                await emit(sample.candidate(reason))
-
-    async def _fail(self, samples: list[_Sample], running: Running | None, emit: Emit, error: EngineFailed) -> None:
-        """An engine that fails costs the samples that were not complete; with none complete, the call."""
-        usage = running.usage if running else Usage()
-        complete = any(sample.finish for sample in samples)
-        if complete:
-            await self._finish(samples, "failed", emit)
-        if complete or usage.total_tokens:
-            await emit(UsageEvent(**usage.model_dump()))
-        if not complete:
-            raise error
-
-    def _safe_turns(self, turns: tuple[Message, ...]) -> tuple[Message, ...]:
-        return tuple(turn.model_copy(update={"content": self.safe(turn.content)}) for turn in turns)
+        sampling = self.capped(body.sampling, body.allowance, prompt, body.n)
+        generation = self.engine.generate(Generation(prompt, sampling, body.n, call=call))
+        await self.run_call(verb, call, generation, _Samples(body.n, prompt.prefix, emit), emit)
 
     def _safe_critique(self, critique: Critique | None) -> Critique | None:
         if critique is None:
             return None
-        said = tuple(entry.model_copy(update={"text": self.safe(entry.text)}) for entry in critique.explanations)
-        return critique.model_copy(update={"explanations": said})
-
-
-async def _take(sample: _Sample, delta: Delta, emit: Emit) -> None:
-    sample.tokens += delta.tokens
-    steps = sample.feed(delta.text)
-    if delta.finish_reason:
-        steps += sample.writer.close()
-    for step in steps:
-        await emit(StepEvent(sample=sample.index, index=step.index, text=step.text))
-    if delta.finish_reason:
-        sample.finish = "length" if sample.full else delta.finish_reason
-        await emit(sample.candidate(sample.finish))
+        explanations = tuple(entry.model_copy(update={"text": self.safe(entry.text)}) for entry in critique.explanations)
+        return critique.model_copy(update={"explanations": explanations})

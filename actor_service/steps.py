@@ -17,14 +17,14 @@ _LINE = re.compile(r"[^\n]*\n?")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A step's place in its solution, in characters; `end` is where the next one starts."""
+    """A step's position in its solution, in characters; `end` is where the next one starts."""
 
     start: int
     end: int
 
 
 def split(text: str) -> list[Span]:
-    """The steps of `text`. What comes after the `MAX_STEPS`th is part of it."""
+    """Return the steps of `text`. Whatever follows the `MAX_STEPS`th is part of it."""
     starts: list[int] = []
     marked = False
     for match in _LINE.finditer(text):
@@ -40,12 +40,12 @@ def split(text: str) -> list[Span]:
 
 
 def steps_of(text: str) -> tuple[WrittenStep, ...]:
-    """The steps of a complete solution, numbered from 1."""
+    """Return the steps of a complete solution, numbered from 1."""
     return tuple(_step(text, index, span) for index, span in enumerate(split(text), start=1))
 
 
 def prefix_of(text: str, keep_steps: int) -> str:
-    """The exact beginning of `text` that holds its first `keep_steps` steps, up to where the next one starts."""
+    """Return the exact beginning of `text` that holds its first `keep_steps` steps, up to where the next one starts."""
     spans = split(text)
     if keep_steps <= 0 or not spans:
         return ""
@@ -53,17 +53,17 @@ def prefix_of(text: str, keep_steps: int) -> str:
 
 
 class StepWriter:
-    """Follows a solution as it is written, and tells a step once it cannot change. Only the last line is read twice."""
+    """The steps of a solution while it is written, each returned once it cannot change. Only the last line is read twice."""
 
     def __init__(self) -> None:
         self.text = ""
-        self._told = 0
+        self._returned = 0
         self._line = 0
         self._open: int | None = None
         self._marked = False
 
     def feed(self, text: str) -> list[WrittenStep]:
-        """Take more text; the steps that it completed."""
+        """Add more text; return the steps that it completed."""
         self.text += text
         done: list[WrittenStep] = []
         for match in _LINE.finditer(self.text, self._line):
@@ -72,7 +72,7 @@ class StepWriter:
             opens = line.strip() and (marker or not self._marked or _ANSWER.match(line))
             if start == self._open:
                 self._marked = marker
-            elif opens and self._told < MAX_STEPS - 1:
+            elif opens and self._returned < MAX_STEPS - 1:
                 done += [] if self._open is None else [self._next(Span(self._open, start))]
                 self._open, self._marked = start, marker
             if line.endswith("\n"):
@@ -80,12 +80,12 @@ class StepWriter:
         return done
 
     def close(self) -> list[WrittenStep]:
-        """The text is complete; the step not yet told."""
+        """End the text; return the last step, if there is one."""
         return [] if self._open is None else [self._next(Span(self._open, len(self.text)))]
 
     def _next(self, span: Span) -> WrittenStep:
-        self._told += 1
-        return _step(self.text, self._told, span)
+        self._returned += 1
+        return _step(self.text, self._returned, span)
 
 
 def _step(text: str, index: int, span: Span) -> WrittenStep:

@@ -4,16 +4,17 @@ The texts are the model's own and are computed once. A small model on a laptop c
 two ways of calling it are compared on the same texts.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import anyio
 
-from services.contracts.usage import Usage
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
-from services.engines.protocol import Caller, Delta, Generation, Meter, Prompt, Running
+from services.call_context import CallContext
+from services.engines.generation import GeneratedStream, Meter
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
+from services.engines.protocol import ANONYMOUS, Delta, Generation, GenerationStream, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +23,6 @@ class Recording:
 
     deltas: tuple[Delta, ...]
     prompt_tokens: int
-
-
-@dataclass(slots=True)
-class Playback:
-    """A generation that is being replayed."""
-
-    meter: Meter
-    deltas: AsyncGenerator[Delta]
-
-    @property
-    def usage(self) -> Usage:
-        """The usage so far."""
-        return self.meter.usage
-
-    def __aiter__(self) -> AsyncIterator[Delta]:
-        return self.deltas
 
 
 @dataclass(slots=True)
@@ -62,9 +47,9 @@ class PacedEngine(EmbeddedEngine):
         return engine
 
     @asynccontextmanager
-    async def generate(self, generation: Generation) -> AsyncGenerator[Running]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[GenerationStream]:
         """Generate at the pace."""
-        key = repr(replace(generation, caller=Caller()))
+        key = repr(replace(generation, call=ANONYMOUS))
         if key not in self.recordings:
             async with super().generate(generation) as running:
                 deltas = tuple([delta async for delta in running])
@@ -73,20 +58,20 @@ class PacedEngine(EmbeddedEngine):
             yield playback
 
     @asynccontextmanager
-    async def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AsyncGenerator[Running]:
+    async def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AsyncGenerator[GenerationStream]:
         """Score in the time of a first token, like any prompt."""
         key = repr((prompt, continuation))
         if key not in self.recordings:
-            async with super().score(prompt, continuation, caller) as running:
+            async with super().score(prompt, continuation, call) as running:
                 deltas = tuple([delta async for delta in running])
                 self.recordings[key] = Recording(deltas, running.usage.prompt_tokens)
         async with self._playback(self.recordings[key], 1, scored=True) as playback:
             yield playback
 
     @asynccontextmanager
-    async def _playback(self, recording: Recording, n: int, *, scored: bool) -> AsyncGenerator[Running]:
-        meter = Meter()
-        running = Playback(meter, self._play(recording, meter, n, 0.0 if scored else self.pace.token, scored=scored))
+    async def _playback(self, recording: Recording, n: int, *, scored: bool) -> AsyncGenerator[GenerationStream]:
+        meter = Meter(n)
+        running = GeneratedStream(meter, self._play(recording, meter, n, 0.0 if scored else self.pace.token, scored=scored))
         try:
             yield running
         finally:

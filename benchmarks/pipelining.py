@@ -29,7 +29,7 @@ from critic_service.service import CriticService
 from evaluation.grading import is_right
 from evaluation.problem_sets import ProblemItem, pocket
 from orchestrator.settings import OrchestratorSettings
-from services.engines.opening import embedded_options
+from services.engines.factory import embedded_options
 from services.role import create_role_app
 from services.settings import ActorSettings, CriticSettings, RoleSettings
 from services.telemetry import configure

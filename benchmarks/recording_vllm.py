@@ -19,7 +19,7 @@ from actor_service.service import ActorService
 from counterpoint.cli import app as command
 from critic_service.service import CriticService
 from services import server
-from services.engines.opening import vllm_options
+from services.engines.factory import vllm_options
 from services.engines.protocol import Engine
 from services.role import create_role_app
 from services.settings import ActorSettings, CriticSettings, RoleSettings
@@ -29,19 +29,21 @@ RECORD = "COUNTERPOINT_BENCHMARK_RECORD"
 
 async def engine(settings: RoleSettings) -> Engine:
     """Load a vLLM engine that records its requests."""
-    from services.engines.vllm_engine import VllmEngine  # noqa: PLC0415 - imports vLLM
-    from services.engines.vllm_library import Asked, Output, Vllm  # noqa: PLC0415 - as above
+    from services.engines.vllm.engine import VllmEngine  # noqa: PLC0415 - imports vLLM
+    from services.engines.vllm.library import Vllm, VllmOutput, VllmRequest  # noqa: PLC0415 - as above
 
     path = Path(os.environ[RECORD])
     lines: list[dict[str, object]] = []
 
     class Recorded(Vllm):
-        async def ask(self, asked: Asked, request_id: str) -> AsyncGenerator[Output]:
-            completions: list[list[int]] = [[] for _ in range(asked.n)]
-            lines.append({"ids": list(asked.ids), "n": asked.n, "scored": asked.read, "completions": completions})
-            async for output in super().ask(asked, request_id):
-                for piece in output.pieces:
-                    completions[piece.index] += piece.ids
+        async def stream(self, request: VllmRequest, request_id: str) -> AsyncGenerator[VllmOutput]:
+            completions: list[list[int]] = [[] for _ in range(request.n)]
+            lines.append(
+                {"ids": list(request.ids), "n": request.n, "scored": request.prompt_logprobs, "completions": completions}
+            )
+            async for output in super().stream(request, request_id):
+                for sample in output.samples:
+                    completions[sample.index] += sample.ids
                 yield output
             await anyio.Path(path).write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
 

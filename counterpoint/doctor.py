@@ -10,10 +10,8 @@ import httpx
 from counterpoint.up import known_variables
 from orchestrator.access.keys import Keys
 from orchestrator.settings import OrchestratorSettings
-from services.engines.gguf_file import read_gguf
+from services.engines.factory import check_model
 from services.engines.models import ModelError
-from services.engines.opening import embedded_options
-from services.engines.tokenizer import load_tokenizer
 from services.errors import NotReady
 from services.redis import Store
 from services.settings import (
@@ -61,13 +59,8 @@ def _settings(kind: type[ServiceSettings]) -> CheckResult:
 
 
 def _model(settings: RoleSettings) -> CheckResult:
-    def check() -> None:
-        if settings.engine == "embedded":
-            options = embedded_options(settings)
-            read_gguf(options.model_path)
-            load_tokenizer(options.tokenizer_path or options.model_path)
-
-    return _run(check, f"model of the {settings.table}", "run `make install`, or name a GGUF file")
+    advice = "run `make install`, or name a GGUF file"
+    return _run(lambda: check_model(settings), f"model of the {settings.table}", advice)
 
 
 def _keys(settings: OrchestratorSettings) -> CheckResult:

@@ -14,11 +14,11 @@ from services.streaming import EventStreamResponse
 Call = Annotated[CallContext, Depends(call_context)]
 
 RESPONSES = errors(RequestTooLarge, InvalidRequest, BudgetTooSmall, EngineFailed, Overloaded, NotReady)
-"""What a call may be refused with before its first event."""
+"""Errors that a call may be refused with before its first event."""
 
 
 def router(service: CriticService) -> APIRouter:
-    """`POST /v1/critique`."""
+    """Return the route `POST /v1/critique`."""
     routes = APIRouter(prefix="/v1", tags=["critic"])
 
     @routes.post("/critique", response_class=EventStreamResponse, responses=RESPONSES)

@@ -1,4 +1,4 @@
-"""Probabilities out of token log-probabilities.
+"""Probabilities from token log-probabilities.
 
 At the token where a label begins, the mass of the likely tokens that begin one word is compared with the mass of those that
 begin the other: p = P(right word) / (P(right word) + P(wrong word)). The log-probabilities are those before any guide.
@@ -15,7 +15,7 @@ _LABEL_AT = re.compile(r'"(\d+)"\s*:\s*"([A-Za-z]+)|"label"\s*:\s*"([A-Za-z]+)')
 
 
 def probability(top: Sequence[tuple[str, float]], right: str, wrong: str) -> float | None:
-    """P(right) against P(wrong) from a token's alternatives; None if neither is among them."""
+    """Return P(right) against P(wrong) from a token's alternatives; None if neither is among them."""
     masses = {right: 0.0, wrong: 0.0}
     for token, logprob in top:
         letters = re.sub(r"^[^A-Za-z]+", "", token).lower()
@@ -27,7 +27,7 @@ def probability(top: Sequence[tuple[str, float]], right: str, wrong: str) -> flo
 
 
 def label_probabilities(tokens: Sequence[TokenLogprobs], right: str, wrong: str) -> list[float | None]:
-    """p(right) for each label of a JSON critique, in order of appearance in the generated text."""
+    """Return p(right) for each label of a JSON critique, in order of appearance in the generated text."""
     text = "".join(token.token for token in tokens)
     return [
         probability(token_at(tokens, match.start(match.lastindex or 0)).top, right, wrong)
@@ -35,15 +35,15 @@ def label_probabilities(tokens: Sequence[TokenLogprobs], right: str, wrong: str)
     ]
 
 
-def with_probabilities(labels: Sequence[StepLabel], found: Sequence[float | None]) -> tuple[StepLabel, ...]:
-    """Labels with their probabilities, where there is one for each; unchanged where the numbers do not match."""
-    if len(found) != len(labels):
+def with_probabilities(labels: Sequence[StepLabel], probabilities: Sequence[float | None]) -> tuple[StepLabel, ...]:
+    """Return the labels with their probabilities; unchanged unless there is one for each."""
+    if len(probabilities) != len(labels):
         return tuple(labels)
-    return tuple(label.model_copy(update={"p_correct": p}) for label, p in zip(labels, found, strict=True))
+    return tuple(label.model_copy(update={"p_correct": p}) for label, p in zip(labels, probabilities, strict=True))
 
 
 def token_at(tokens: Sequence[TokenLogprobs], place: int) -> TokenLogprobs:
-    """The token that holds the character at `place` of the text that the tokens make."""
+    """Return the token that holds the character at `place` of the text that the tokens make. Raises `IndexError`."""
     end = 0
     for token in tokens:
         end += len(token.token)

@@ -1,146 +1,151 @@
 """Judging: from a request to the events of its critique, inside its allowance."""
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import get_args
 
 import structlog
 
-from critic_service.asking import ask_for
-from critic_service.dialects import PRIOR, Case, Question
-from critic_service.metrics import CriticMetrics
-from critic_service.nonce import nonce
-from critic_service.parsing import UnparsableCritique
-from services.allowances import completion_cap
+from critic_service.dialects import PRIOR, Case, Question, UnparsableCritique, dialect_of
+from critic_service.nonce import NONCE_CHARS, derive_nonce
 from services.call_context import CallContext
-from services.contracts.calls import CritiqueEvent, ExplanationEvent, Judge, LabelEvent, UsageEvent
-from services.contracts.critique import DEPTHS, Critique
+from services.contracts.calls import CritiqueEvent, ExplanationEvent, Judge, LabelEvent
+from services.contracts.critique import DEPTHS, Critique, Depth, Verdict
 from services.contracts.model import ModelCard
 from services.contracts.problem import Message
-from services.contracts.usage import Usage
-from services.engines.protocol import Caller, Generation, Guide, Prompt, Running, TokenLogprobs
-from services.errors import CounterpointError, EngineFailed
-from services.role import OpenEngine, RoleService, caller_of
+from services.engines.protocol import Generation, GenerationStream, Guide, TokenLogprobs
+from services.metrics import RoleMetrics
+from services.role import OpenEngine, RoleService
 from services.settings import RoleSettings
 from services.streaming import Emit
 
 TOP_LOGPROBS = 20
-"""Alternatives asked for at each token; both words of a label are among them as a rule."""
+"""Alternatives requested at each token; both words of a label are among them as a rule."""
 
 SCORED_READS = 3.0
 """Tokens read for each token of a solution whose critique is scored: its own, and those of a critique twice as long."""
 
-EMPTY = Case((Message(role="user", content=""),), ("",), "0" * 12)
+EMPTY_CASE = Case((Message(role="user", content=""),), ("",), "0" * NONCE_CHARS)
 
 log = structlog.get_logger("critic")
 
 
-@dataclass(slots=True)
-class _Heard:
-    """What the critic has said so far."""
+class CriticMetrics(RoleMetrics):
+    """A role's metrics, and those of the critiques."""
 
-    text: str = ""
-    tokens: list[TokenLogprobs] = field(default_factory=list[TokenLogprobs])
+    def __init__(self) -> None:
+        super().__init__(["critique"])
+        self.unparsable = self._counter("critic_unparsable", "Critiques that could not be read.", depth=DEPTHS)
+        self.verdicts = self._counter(
+            "critic_verdicts", "Critiques by depth and verdict.", depth=DEPTHS, verdict=get_args(Verdict)
+        )
+
+    def record_critique(self, critique: Critique) -> None:
+        """Count a complete critique."""
+        self.verdicts.labels(critique.depth, critique.verdict).inc()
+        if critique.unparsable:
+            self.unparsable.labels(critique.depth).inc()
+
+
+class _Answer:
+    """The reply to a call: the critic's text, which becomes one critique at its end. See `services.role.Reply`."""
+
+    def __init__(self, question: Question, depth: Depth, metrics: CriticMetrics, emit: Emit) -> None:
+        self._question = question
+        self._depth: Depth = depth
+        self._metrics = metrics
+        self._emit = emit
+        self._text = ""
+        self._tokens: list[TokenLogprobs] = []
+
+    async def follow(self, stream: GenerationStream) -> None:
+        """Read the answer."""
+        async for delta in stream:
+            self._text += delta.text
+            self._tokens += delta.logprobs
+
+    async def finish(self, *, cancelled: bool) -> None:
+        """Emit the labels, the explanations and the critique; half an answer is none."""
+        if cancelled:
+            return
+        critique = self._parse()
+        self._metrics.record_critique(critique)
+        explanations = {entry.index: entry for entry in critique.explanations}
+        for label in critique.labels:
+            await self._emit(LabelEvent(**label.model_dump()))
+            if label.index in explanations:
+                await self._emit(ExplanationEvent(**explanations[label.index].model_dump()))
+        await self._emit(CritiqueEvent(**critique.model_dump()))
+
+    async def recover(self) -> bool:
+        """Return False: half an answer is none."""
+        return False
+
+    def _parse(self) -> Critique:
+        """Return the critique; `unsure`, never `correct`, where the answer cannot be parsed."""
+        try:
+            return self._question.add_probabilities(self._question.parse(self._text), self._tokens)
+        except UnparsableCritique as error:
+            log.warning("unparsable", depth=self._depth, reason=error.reason)
+            return Critique(depth=self._depth, verdict="unsure", unparsable=True)
 
 
 class CriticService(RoleService):
-    """The critic's one verb, at three depths."""
+    """A role service that judges solutions, at three depths."""
 
     def __init__(self, settings: RoleSettings, open_engine: OpenEngine, secret: bytes) -> None:
-        self.measured = CriticMetrics()
-        super().__init__(settings, open_engine, self.measured)
-        self._ask = ask_for(settings)
+        self._critic_metrics = CriticMetrics()
+        super().__init__(settings, open_engine, self._critic_metrics)
+        self._dialect = dialect_of(settings)
         self._secret = secret
 
     def card(self) -> ModelCard:
-        """What the critic says about itself; overhead = the prompts' tokens around an empty problem and one empty step."""
+        """Return the critic's model card; overhead = the prompts' tokens around an empty problem and one empty step."""
         engine = self.engine
-        asked = {depth: self._ask(EMPTY, depth, "all", engine.capabilities.score) for depth in DEPTHS}
-        longer = replace(EMPTY, steps=("", ""))
-        more = {depth: self._ask(longer, depth, "all", engine.capabilities.score) for depth in DEPTHS}
+        one, two = self._card_questions(EMPTY_CASE), self._card_questions(replace(EMPTY_CASE, steps=("", "")))
+        overhead = {depth: engine.count(question.full_prompt) for depth, question in one.items()}
         return ModelCard(
             role="critic",
             model=engine.model,
             engine=engine.name,
-            dialect=self.settings.spoken,
+            dialect=self._dialect.name,
             context_length=engine.context_length,
             parameters=engine.parameters,
             capabilities=engine.capabilities,
             counts=engine.capabilities.counts,
-            overhead={depth: engine.count(_whole(question)) for depth, question in asked.items()},
-            markers={depth: engine.count(_whole(more[depth])) - engine.count(_whole(asked[depth])) for depth in DEPTHS},
-            reads={depth: SCORED_READS if question.score else 1.0 for depth, question in asked.items()},
+            overhead=overhead,
+            markers={depth: engine.count(two[depth].full_prompt) - overhead[depth] for depth in DEPTHS},
+            reads={depth: SCORED_READS if question.scored_answer else 1.0 for depth, question in one.items()},
             depths=DEPTHS,
             prior=PRIOR,
         )
 
     async def judge(self, body: Judge, call: CallContext, emit: Emit) -> None:
-        """Judge a solution at a depth. What cannot be read is `unsure`, never `correct`."""
-        asked = self._question(body)
-        cap = completion_cap(
-            body.allowance, prompt_tokens=self.engine.count(_whole(asked)), n=1, max_tokens=body.sampling.max_tokens
-        )
-        running: Running | None = None
-        heard = _Heard()
-        outcome = "cancelled"
-        try:
-            with self.calls.running(call) as scope:
-                async with self._answer(asked, body, cap, caller_of(call)) as running:
-                    async for delta in running:
-                        heard.text += delta.text
-                        heard.tokens += delta.logprobs
-            if not scope.cancelled_caught:
-                outcome = "ok"
-                found = self._read(body, asked, heard)
-                self.measured.told(found)
-                await self._tell(found, emit)
-            await emit(UsageEvent(**running.usage.model_dump() if running else {}))
-        except EngineFailed:
-            outcome = "failed"
-            if running and running.usage.total_tokens:
-                await emit(UsageEvent(**running.usage.model_dump()))
-            raise
-        except CounterpointError:
-            outcome = "refused"
-            raise
-        finally:
-            self.metrics.record("critique", outcome, running.usage if running else Usage())
+        """Judge a solution at a depth."""
+        question = self._question(body)
+        answer = _Answer(question, body.depth, self._critic_metrics, emit)
+        await self.run_call("critique", call, self._generation(question, body, call), answer, emit)
+
+    def _card_questions(self, case: Case) -> dict[Depth, Question]:
+        scores = self.engine.capabilities.score
+        return {depth: self._dialect.question(case, depth, "all", scores=scores) for depth in DEPTHS}
 
     def _question(self, body: Judge) -> Question:
-        turns = tuple(turn.model_copy(update={"content": self.safe(turn.content)}) for turn in body.turns)
+        messages = self.safe_messages(body.turns)
         steps = tuple(self.safe(step) for step in body.steps)
-        mark = nonce(self._secret, turns, body.sampling.seed)
-        return self._ask(Case(turns, steps, mark, body.unfinished), body.depth, body.explain, self.engine.capabilities.score)
+        case = Case(messages, steps, derive_nonce(self._secret, messages, body.sampling.seed), body.unfinished)
+        return self._dialect.question(case, body.depth, body.explain, scores=self.engine.capabilities.score)
 
-    def _answer(self, asked: Question, body: Judge, cap: int, caller: Caller) -> AbstractAsyncContextManager[Running]:
-        """Have the engine write the answer, or read the one that is given."""
-        if asked.score is not None:
-            return self.engine.score(asked.prompt, asked.score, caller)
-        sampling = body.sampling.model_copy(update={"max_tokens": cap})
-        return self.engine.generate(
-            Generation(asked.prompt, sampling, guide=self._guide(asked.guide), top_logprobs=TOP_LOGPROBS, caller=caller)
-        )
+    def _generation(
+        self, question: Question, body: Judge, call: CallContext
+    ) -> AbstractAsyncContextManager[GenerationStream]:
+        """Have the engine write the answer, or score the one that is given. Raises `BudgetTooSmall`."""
+        sampling = self.capped(body.sampling, body.allowance, question.full_prompt)
+        if question.scored_answer is not None:
+            return self.engine.score(question.prompt, question.scored_answer, call)
+        guide = self._supported(question.guide)
+        return self.engine.generate(Generation(question.prompt, sampling, guide=guide, top_logprobs=TOP_LOGPROBS, call=call))
 
-    def _guide(self, guide: Guide | None) -> Guide | None:
-        """The guide where the engine has its kind; else the parser decides alone."""
+    def _supported(self, guide: Guide | None) -> Guide | None:
+        """Return the guide where the engine has its kind; else the parser decides alone."""
         return guide if guide and guide.kind in self.engine.capabilities.guided else None
-
-    def _read(self, body: Judge, asked: Question, heard: _Heard) -> Critique:
-        try:
-            return asked.weigh(asked.parse(heard.text), heard.tokens)
-        except UnparsableCritique as error:
-            log.warning("unparsable", depth=body.depth, reason=error.reason)
-            return Critique(depth=body.depth, verdict="unsure", unparsable=True)
-
-    @staticmethod
-    async def _tell(found: Critique, emit: Emit) -> None:
-        words = {said.index: said for said in found.explanations}
-        for label in found.labels:
-            await emit(LabelEvent(**label.model_dump()))
-            if label.index in words:
-                await emit(ExplanationEvent(**words[label.index].model_dump()))
-        await emit(CritiqueEvent(**found.model_dump()))
-
-
-def _whole(asked: Question) -> Prompt:
-    """All that the engine reads."""
-    return replace(asked.prompt, prefix=asked.score or "")

@@ -1,5 +1,19 @@
-"""What runs a model, behind one protocol."""
+"""Engines: what runs a model, each behind the one protocol of `protocol`.
 
-import os
+A service names an engine in its settings and gets it from `factory`, which alone knows the concrete engines and imports an
+engine's library only when that engine is chosen. Each engine is a package: `llama` (llama.cpp in this process), `vllm` (vLLM
+in this process), `openai` (servers over HTTP), `scripted` (no model at all). What they share is in `generation`.
+"""
 
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it advises installing PyTorch; token ids need none
+from services.engines.protocol import (
+    ANONYMOUS,
+    Delta,
+    Engine,
+    Generation,
+    GenerationStream,
+    Guide,
+    Prompt,
+    TokenLogprobs,
+)
+
+__all__ = ["ANONYMOUS", "Delta", "Engine", "Generation", "GenerationStream", "Guide", "Prompt", "TokenLogprobs"]

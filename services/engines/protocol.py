@@ -6,20 +6,24 @@ leaving the `generate` context, aborts the request inside the engine; when the c
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from prometheus_client.registry import Collector
 
+from services.call_context import CallContext
 from services.contracts.model import Capabilities
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
 
+ANONYMOUS = CallContext(request_id="", session_id="", call_id="")
+"""The context of a generation that belongs to no request, such as a probe: no session, no tenant, ordinary priority."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Messages under the model's chat template, and text with which the assistant's turn already begins.
+    """Messages under the model's chat template, and text with which the assistant's reply already begins.
 
     `prefix` is continued by the model and is not repeated in the deltas. Texts are already neutralised.
     """
@@ -40,35 +44,26 @@ class Guide:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Whom an engine works for: decides where and when it runs, never what comes out.
-
-    Prompts of one `session` (a solve) begin alike, so they belong on one replica. A lower `priority` runs first. What is
-    cached for one `tenant` is not shared with another.
-    """
-
-    session: str = ""
-    priority: int = 0
-    tenant: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Generation:
-    """One call of an engine: `n` samples of a prompt. Sample `k` uses a seed derived from `sampling.seed` and `k`."""
+    """One request to an engine: `n` samples of a prompt. Sample `k` uses a seed derived from `sampling.seed` and `k`.
+
+    `call` decides where and when the engine runs it, never what comes out. Prompts of one session (a solve) begin alike, so
+    they belong on one replica. A lower priority runs first. What is cached for one tenant is not shared with another.
+    """
 
     prompt: Prompt
     sampling: Sampling
     n: int = 1
     guide: Guide | None = None
     top_logprobs: int = 0
-    caller: Caller = field(default_factory=Caller)
+    call: CallContext = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """A token, its log-probability, and the most likely tokens at its place.
+    """A token, its log-probability, and the most likely tokens in its place.
 
-    Log-probabilities are the model's own, before temperature; vLLM alone gives those among the tokens that a guide allows.
+    Log-probabilities are the model's own, before temperature; only vLLM gives those among the tokens that a guide allows.
     """
 
     token: str
@@ -91,7 +86,7 @@ class Delta:
     finish_reason: Literal["stop", "length"] | None = None
 
 
-class Running(Protocol):
+class GenerationStream(Protocol):
     """A generation in progress: iterate its deltas; `usage` is exact for what has been computed so far."""
 
     @property
@@ -100,15 +95,15 @@ class Running(Protocol):
         ...
 
     def __aiter__(self) -> AsyncIterator[Delta]:
-        """Deltas of all samples, interleaved."""
+        """Iterate over the deltas of all samples, interleaved."""
         ...
 
 
 class Engine(Protocol):
-    """What runs a model.
+    """An engine that runs a model.
 
     Raises `services.errors.EngineFailed` when the engine fails, `EngineDied` when it has to be started again, and
-    `ContextExceeded` when prompt + 1 token does not fit.
+    `ContextExceeded` when the prompt and one token do not fit.
     """
 
     @property
@@ -133,7 +128,7 @@ class Engine(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the engine can do."""
+        """The features that the engine supports."""
         ...
 
     @property
@@ -148,22 +143,22 @@ class Engine(Protocol):
 
     @property
     def metrics(self) -> Collector | None:
-        """What the engine measures of itself, for the service's `/metrics`; None where it does not."""
+        """The engine's own metrics for the service's `/metrics`; None where it has none."""
         ...
 
-    def generate(self, generation: Generation) -> AbstractAsyncContextManager[Running]:
-        """Start generating; leaving the context aborts what still runs, and waits until the engine has let go."""
+    def generate(self, generation: Generation) -> AbstractAsyncContextManager[GenerationStream]:
+        """Start generating; leaving the context aborts what still runs, and waits until the engine has released it."""
         ...
 
-    def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AbstractAsyncContextManager[Running]:
-        """Read `continuation` after `prompt` instead of writing: its tokens come as deltas with their log-probabilities.
+    def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AbstractAsyncContextManager[GenerationStream]:
+        """Read `continuation` after `prompt` instead of generating: its tokens are the deltas, with their log-probabilities.
 
         Nothing is sampled, so all tokens count as prompt. Needs the `score` capability.
         """
         ...
 
     def count(self, prompt: Prompt) -> int:
-        """Tokens of the prompt: exact, or an upper bound where `capabilities.counts` is `bounded`."""
+        """Return the tokens of the prompt: exact, or an upper bound where `capabilities.counts` is `bounded`."""
         ...
 
     async def check(self) -> None:
@@ -173,22 +168,3 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Free the model."""
         ...
-
-
-@dataclass(slots=True)
-class Meter:
-    """Mutable account of a generation, shared by engines: `usage` is its frozen view."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    finished: set[int] = field(default_factory=set)
-
-    @property
-    def usage(self) -> Usage:
-        """The account so far."""
-        return Usage(
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=self.cached_tokens,
-            completion_tokens=self.completion_tokens,
-        )

@@ -1,4 +1,4 @@
-"""The actor on a real model behind a real server: its events, its account, its limits."""
+"""The actor on a real model behind a real server: its events, its usage, its limits."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ from services.contracts.critique import Critique, StepExplanation
 from services.contracts.problem import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
-from services.engines.testing import HELD_LINES, ReadableEngine
+from services.engines.testing import PAUSED_LINES, ObservedEngine
 from services.testing import Told, told, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 
 PROBLEM = "Ann has 3 boxes of 12 pencils and gives away 7. How many are left?"
-TURNS = (Message(role="user", content=PROBLEM),)
+MESSAGES = (Message(role="user", content=PROBLEM),)
 SOLUTION = "Step 1: 3 * 12 = 36\nStep 2: 36 - 7 = 28\nThe answer is \\boxed{28}."
 CRITIQUE = Critique(
     depth="explain",
@@ -32,35 +32,35 @@ DIALECT = DIALECTS["structured"]
 
 
 def draft(**fields: Any) -> dict[str, Any]:
-    """A short, seeded draft."""
+    """Return a short, seeded draft."""
     return {"problem": PROBLEM, "sampling": {"seed": 3, "max_tokens": 40}, **fields}
 
 
 def refine(keep_steps: int, **fields: Any) -> dict[str, Any]:
-    """A short, seeded refinement of `SOLUTION`."""
-    said = {"solution": SOLUTION, "critique": CRITIQUE.model_dump(), "keep_steps": keep_steps}
-    return {**draft(), **said, **fields}
+    """Return a short, seeded refinement of `SOLUTION`."""
+    refinement = {"solution": SOLUTION, "critique": CRITIQUE.model_dump(), "keep_steps": keep_steps}
+    return {**draft(), **refinement, **fields}
 
 
 def of(kind: str, events: Told) -> list[dict[str, Any]]:
-    """The data of the events of one kind."""
+    """Return the data of the events of one kind."""
     return [data for name, data in events if name == kind]
 
 
 def tokens(usage: Usage) -> tuple[int, int]:
-    """Prompt and completion."""
+    """Return the prompt and completion tokens."""
     return usage.prompt_tokens, usage.completion_tokens
 
 
 def spent(events: Told) -> Usage:
-    """The account that a stream ends with."""
+    """Return the usage that a stream ends with."""
     name, data = events[-1]
     assert name == "usage"
     return Usage.model_validate(data)
 
 
-def assert_told_step_by_step(events: Told) -> None:
-    """Each sample's steps came numbered, before its candidate, and are the candidate's own."""
+def assert_emitted_step_by_step(events: Told) -> None:
+    """Check that each sample's steps came numbered, before its candidate, and are the candidate's own."""
     for candidate in of("candidate", events):
         before = events[: events.index(("candidate", candidate))]
         steps = [step for step in of("step", before) if step["sample"] == candidate["sample"]]
@@ -70,77 +70,76 @@ def assert_told_step_by_step(events: Told) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2])
-async def test_a_draft_is_told_and_counted_as_the_engine_counts(client: httpx.AsyncClient, engine: ReadableEngine, n: int):
+async def test_a_draft_is_counted_as_the_engine_counts(client: httpx.AsyncClient, engine: ObservedEngine, n: int):
     """Every sample comes once, the prompt counts once, and usage is what the engine added to its totals."""
     before = engine.totals
     events = await told(client, "/v1/draft", draft(n=n))
     usage = spent(events)
     assert before + usage == engine.totals
-    assert usage.prompt_tokens == engine.count(DIALECT.draft(TURNS)) == len(engine.prompts[-1])
+    assert usage.prompt_tokens == engine.count(DIALECT.draft(MESSAGES)) == len(engine.prompts[-1])
     assert sorted(candidate["sample"] for candidate in of("candidate", events)) == list(range(n))
     assert {candidate["finish_reason"] for candidate in of("candidate", events)} <= {"stop", "length"}
     assert n <= usage.completion_tokens <= 40 * n
-    assert_told_step_by_step(events)
+    assert_emitted_step_by_step(events)
 
 
-async def test_steps_leave_as_they_are_completed(client: httpx.AsyncClient, engine: ReadableEngine):
+async def test_steps_leave_as_they_are_completed(client: httpx.AsyncClient, engine: ObservedEngine):
     """The engine waits after its first lines until a step was read."""
     listing = "Write a shopping list with ten items."
     body = draft(problem=listing, plain=True, sampling={"temperature": 0.0, "max_tokens": 80})
-    engine.going.clear()
+    engine.resumed.clear()
     written: list[int] = []
     async with client.stream("POST", "/v1/draft", json=body) as response:
         async for event in sse.decode(response.aiter_raw()):
             if event.event == "step":
                 written.append(len(engine.texts[-1]))
-                engine.going.set()
+                engine.resumed.set()
     assert len(written) > 4
-    assert engine.texts[-1][: written[0]].count("\n") <= HELD_LINES < engine.texts[-1].count("\n")
+    assert engine.texts[-1][: written[0]].count("\n") <= PAUSED_LINES < engine.texts[-1].count("\n")
     assert engine.in_flight == 0
 
 
-async def test_a_plain_draft_is_the_conversation_and_nothing_else(client: httpx.AsyncClient, engine: ReadableEngine):
+async def test_a_plain_draft_is_the_conversation_and_nothing_else(client: httpx.AsyncClient, engine: ObservedEngine):
     """`plain` adds no step prompt."""
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}, {"role": "user", "content": "Hm"}]
     body = {"messages": messages, "plain": True, "sampling": {"max_tokens": 2}}
     events = await told(client, "/v1/draft", body)
-    turns = tuple(Message.model_validate(message) for message in messages)
-    assert spent(events).prompt_tokens == engine.count(Prompt(turns))
+    conversation = tuple(Message.model_validate(message) for message in messages)
+    assert spent(events).prompt_tokens == engine.count(Prompt(conversation))
 
 
-async def test_rewriting_shows_the_solution_and_its_critique(client: httpx.AsyncClient, engine: ReadableEngine):
-    """Nothing is kept; the prompt holds the solution and the critic's words."""
+async def test_rewriting_shows_the_solution_and_its_critique(client: httpx.AsyncClient, engine: ObservedEngine):
+    """Nothing is kept; the prompt holds the solution and the critique."""
     events = await told(client, "/v1/refine", refine(0))
-    prompt = DIALECT.rewrite(TURNS, SOLUTION, CRITIQUE)
+    prompt = DIALECT.rewrite(MESSAGES, SOLUTION, CRITIQUE)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(prompt)
     assert [message.role for message in prompt.messages] == ["user", "assistant", "user"]
     assert "On step 2: 36 - 7 is 29." in prompt.messages[-1].content
     assert spent(events).prompt_tokens == engine.count(prompt)
-    assert_told_step_by_step(events)
+    assert_emitted_step_by_step(events)
 
 
-async def test_rewinding_keeps_the_steps_before_the_error(client: httpx.AsyncClient, engine: ReadableEngine):
+async def test_rewinding_keeps_the_steps_before_the_error(client: httpx.AsyncClient, engine: ObservedEngine):
     """The kept step opens every sample, counts as prompt, and only what follows is written."""
     events = await told(client, "/v1/refine", refine(1, n=2))
     kept = prefix_of(SOLUTION, 1)
-    prompt = DIALECT.rewind(TURNS, SOLUTION, kept, CRITIQUE)
+    prompt = DIALECT.rewind(MESSAGES, SOLUTION, kept, CRITIQUE)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(prompt)
     assert spent(events).prompt_tokens == engine.count(prompt)
     candidates = of("candidate", events)
     assert len(candidates) == 2
     assert all(candidate["text"].startswith(kept) for candidate in candidates)
     assert candidates[0]["steps"][0] == {"index": 1, "text": "Step 1: 3 * 12 = 36"}
-    assert_told_step_by_step(events)
+    assert_emitted_step_by_step(events)
 
 
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("path", ["/v1/draft", "/v1/refine"])
-async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine: ReadableEngine, path: str, n: int):
+async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine: ObservedEngine, path: str, n: int):
     """One token too few is refused with what is needed, before anything is computed; just enough is one token each."""
     body = draft(n=n) if path == "/v1/draft" else refine(1, n=n)
-    prompt = (
-        DIALECT.draft(TURNS) if path == "/v1/draft" else DIALECT.rewind(TURNS, SOLUTION, prefix_of(SOLUTION, 1), CRITIQUE)
-    )
+    rewind = DIALECT.rewind(MESSAGES, SOLUTION, prefix_of(SOLUTION, 1), CRITIQUE)
+    prompt = DIALECT.draft(MESSAGES) if path == "/v1/draft" else rewind
     needed = engine.count(prompt) + n
     before, requests = engine.totals, len(engine.prompts)
     ((name, problem),) = await told(client, path, {**body, "allowance": {"max_tokens": needed - 1}})
@@ -161,15 +160,15 @@ async def test_completions_are_capped_together(client: httpx.AsyncClient):
     assert (problem["code"], problem["needed"]) == ("budget_too_small", 2)
 
 
-async def test_a_prompt_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ReadableEngine):
+async def test_a_prompt_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ObservedEngine):
     """The longest problem that a request may hold is too long for this model: 422 with its length, not a defect."""
     ((_, problem),) = await told(client, "/v1/draft", draft(problem="a " * 32_768))
     assert (problem["status"], problem["limit"]["name"]) == (422, "context_length")
     assert problem["needed"] > engine.context_length
 
 
-async def test_a_cancelled_call_ends_with_its_exact_usage(client: httpx.AsyncClient, engine: ReadableEngine):
-    """`DELETE /v1/calls/{id}` aborts it in the engine; the stream ends with what it has."""
+async def test_a_cancelled_call_ends_with_its_exact_usage(client: httpx.AsyncClient, engine: ObservedEngine):
+    """`DELETE /v1/calls/{id}` aborts it in the engine; the stream ends with its text so far."""
     before, aborted, requests = engine.totals, engine.aborted, len(engine.texts)
     streams: list[Told] = []
 
@@ -190,8 +189,8 @@ async def test_a_cancelled_call_ends_with_its_exact_usage(client: httpx.AsyncCli
     assert (await client.delete("/v1/calls/story")).json() == {"cancelled": False}
 
 
-async def test_a_deadline_ends_a_call_in_the_same_way(client: httpx.AsyncClient, engine: ReadableEngine):
-    """After `X-Deadline-Ms` the call ends with what it has and what it used."""
+async def test_a_deadline_ends_a_call_in_the_same_way(client: httpx.AsyncClient, engine: ObservedEngine):
+    """After `X-Deadline-Ms` the call ends with its text so far and its usage."""
     before = engine.totals
     body = draft(sampling={"seed": 3, "max_tokens": 500, "temperature": 2.0})
     events = await told(client, "/v1/draft", body, {"X-Deadline-Ms": "400"})
@@ -199,18 +198,18 @@ async def test_a_deadline_ends_a_call_in_the_same_way(client: httpx.AsyncClient,
     assert before + spent(events) == engine.totals
 
 
-async def test_the_card_says_what_the_model_is(client: httpx.AsyncClient, engine: ReadableEngine):
+async def test_the_card_describes_the_model(client: httpx.AsyncClient, engine: ObservedEngine):
     """`GET /v1/model`: role, engine, capabilities, and the prompts' overhead, to which a problem adds its own tokens."""
     card = (await client.get("/v1/model")).json()
     assert (card["role"], card["engine"], card["dialect"], card["counts"]) == ("actor", "embedded", "structured", "exact")
     assert (card["context_length"], card["parameters"]) == (768, 134_515_008)
     assert card["capabilities"]["prefix"]
-    added = engine.count(DIALECT.draft(TURNS)) - card["overhead"]["draft"]
+    added = engine.count(DIALECT.draft(MESSAGES)) - card["overhead"]["draft"]
     assert 0 < added <= len(PROBLEM.encode())
     assert card["overhead"]["refine"] > card["overhead"]["draft"]
 
 
-async def test_what_was_written_is_counted(client: httpx.AsyncClient):
+async def test_metrics_count_what_was_written(client: httpx.AsyncClient):
     """The service's own metrics grow by a call and its tokens."""
 
     async def metrics() -> dict[str, float]:

@@ -7,9 +7,8 @@ from actor_service.routes import router
 from actor_service.service import ActorService
 from services.contracts.base import MAX_TEXT_CHARS
 from services.contracts.critique import Critique, StepExplanation
-from services.engines import scripts
-from services.engines.scripted import ScriptedEngine, ScriptedOptions
-from services.engines.testing import ReadableEngine
+from services.engines.scripted import ScriptedEngine, ScriptedOptions, fixed
+from services.engines.testing import ObservedEngine
 from services.role import create_role_app
 from services.settings import ActorSettings
 from services.testing import serve, told
@@ -22,29 +21,29 @@ SHORT = {"max_tokens": 1, "seed": 1}
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("plain", [True, False])
-async def test_a_problem_cannot_forge_control_tokens(client: httpx.AsyncClient, engine: ReadableEngine, *, plain: bool):
+async def test_a_problem_cannot_forge_control_tokens(client: httpx.AsyncClient, engine: ObservedEngine, *, plain: bool):
     """The ids that reach llama.cpp hold the template's control tokens and no others."""
-    found: list[list[str]] = []
+    specials: list[list[str]] = []
     for text in ("2 + 2?", FORGED):
         messages = [{"role": role, "content": text} for role in ("system", "user", "assistant", "user")]
         await told(client, "/v1/draft", {"messages": messages, "plain": plain, "sampling": SHORT})
-        found.append(engine.specials(engine.prompts[-1]))
-    assert found[0] == found[1]
-    assert set(found[0]) == {"<|im_start|>", "<|im_end|>"}
+        specials.append(engine.specials(engine.prompts[-1]))
+    assert specials[0] == specials[1]
+    assert set(specials[0]) == {"<|im_start|>", "<|im_end|>"}
 
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("keep_steps", [0, 1])
-async def test_solution_and_critique_cannot_either(client: httpx.AsyncClient, engine: ReadableEngine, keep_steps: int):
+async def test_solution_and_critique_cannot_either(client: httpx.AsyncClient, engine: ObservedEngine, keep_steps: int):
     """Neither rewriting nor rewinding lets a control token through, from the solution or from the critic's words."""
-    found: list[list[str]] = []
+    specials: list[list[str]] = []
     for text in ("2 + 2 = 4", FORGED):
-        said = (StepExplanation(index=1, text=text),)
-        critique = Critique(depth="explain", verdict="incorrect", first_error=1, explanations=said)
+        explanations = (StepExplanation(index=1, text=text),)
+        critique = Critique(depth="explain", verdict="incorrect", first_error=1, explanations=explanations)
         body = {"problem": text, "solution": f"Step 1: {text}\nStep 2: {text}", "critique": critique.model_dump()}
         await told(client, "/v1/refine", {**body, "keep_steps": keep_steps, "sampling": SHORT})
-        found.append(engine.specials(engine.prompts[-1]))
-    assert found[0] == found[1]
+        specials.append(engine.specials(engine.prompts[-1]))
+    assert specials[0] == specials[1]
 
 
 @pytest.mark.parametrize(
@@ -56,9 +55,9 @@ async def test_solution_and_critique_cannot_either(client: httpx.AsyncClient, en
     ],
     ids=["null", "long", "many"],
 )
-async def test_whatever_a_model_writes_can_be_told(written: str, text: str, finish_reason: str):
+async def test_whatever_a_model_writes_fits_into_events(written: str, text: str, finish_reason: str):
     """Null bytes are dropped and a text is cut at the longest that a message may hold; its tokens are all counted."""
-    engine = ScriptedEngine(ScriptedOptions(script=scripts.fixed(written), context_length=100_000))
+    engine = ScriptedEngine(ScriptedOptions(script=fixed(written), context_length=100_000))
 
     async def open_engine() -> ScriptedEngine:
         return engine

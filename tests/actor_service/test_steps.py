@@ -18,11 +18,11 @@ TEXTS = st.lists(LINES).map("\n".join)
 def test_splitting_while_writing_is_splitting_at_once(text: str, cuts: list[int]):
     """However the text is cut into deltas, the same steps come out."""
     writer = StepWriter()
-    told: list[WrittenStep] = []
+    steps: list[WrittenStep] = []
     places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
     for start, end in pairwise(places):
-        told += writer.feed(text[start:end])
-    assert tuple(told + writer.close()) == steps_of(text)
+        steps += writer.feed(text[start:end])
+    assert tuple(steps + writer.close()) == steps_of(text)
 
 
 @given(TEXTS)

@@ -7,9 +7,9 @@ import pytest
 
 from critic_service.routes import router
 from critic_service.service import CriticService
-from services.engines.embedded import EmbeddedOptions
+from services.engines.llama import EmbeddedOptions
 from services.engines.models import SMOLLM2, model_path
-from services.engines.testing import ReadableEngine
+from services.engines.testing import ObservedEngine
 from services.role import create_role_app
 from services.settings import CriticSettings
 from services.testing import serve
@@ -24,27 +24,27 @@ def secret() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def engine() -> ReadableEngine:
+def engine() -> ObservedEngine:
     """The bundled model with two slots; the services close it."""
-    return ReadableEngine(EmbeddedOptions(model_path(SMOLLM2), context_length=768, slots=2, batch=32))
+    return ObservedEngine(EmbeddedOptions(model_path(SMOLLM2), context_length=768, slots=2, batch=32))
 
 
 @pytest.fixture(scope="module")
-async def client(engine: ReadableEngine) -> AsyncIterator[httpx.AsyncClient]:
+async def client(engine: ObservedEngine) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the critic in the dialect `structured`."""
     async for http in _client(engine, "structured"):
         yield http
 
 
 @pytest.fixture(scope="module")
-async def published(engine: ReadableEngine) -> AsyncIterator[httpx.AsyncClient]:
+async def published(engine: ObservedEngine) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the critic in the dialect `mathcritique`."""
     async for http in _client(engine, "mathcritique"):
         yield http
 
 
-async def _client(engine: ReadableEngine, dialect: str) -> AsyncIterator[httpx.AsyncClient]:
-    async def open_engine() -> ReadableEngine:
+async def _client(engine: ObservedEngine, dialect: str) -> AsyncIterator[httpx.AsyncClient]:
+    async def open_engine() -> ObservedEngine:
         return engine
 
     service = CriticService(CriticSettings.load(dialect=dialect), open_engine, SECRET)

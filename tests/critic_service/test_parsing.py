@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from critic_service.parsing import UnparsableCritique, critique, parse_first, parse_labels, parse_published
+from critic_service.dialects.parsing import UnparsableCritique, build_critique, parse_first, parse_labels, parse_published
 from critic_service.scoring import label_probabilities, probability
 from services.engines.protocol import TokenLogprobs
 
@@ -28,8 +28,8 @@ Explanation: It follows from the wrong step.
 def test_the_published_format_is_read():
     """Fields in any case, blank lines between them, explanations over several lines."""
     labels, words, final = parse_published(PUBLISHED, 2)
-    found = critique("explain", labels, words, final)
-    assert ([label.label for label in labels], found.first_error, found.verdict) == (
+    critique = build_critique("explain", labels, words, final)
+    assert ([label.label for label in labels], critique.first_error, critique.verdict) == (
         ["correct", "incorrect"],
         2,
         "incorrect",
@@ -54,7 +54,7 @@ def test_a_mutated_critique_is_never_correct(source: random.Random, mutation: st
         labels, words, final = parse_published("\n".join(lines), 2)
     except UnparsableCritique:
         return
-    assert critique("explain", labels, words, final).verdict == "incorrect"
+    assert build_critique("explain", labels, words, final).verdict == "incorrect"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_words_belong_to_the_first_error():
     """Without an error there is nothing to explain."""
     assert parse_first('{"labels":{"1":"correct"},"explanation":"fine"}', 1)[1] == ()
     _, words = parse_first('{"labels":{"1":"incorrect"},"explanation":"2 + 2 is 4"}', 1)
-    assert [(said.index, said.text) for said in words] == [(1, "2 + 2 is 4")]
+    assert [(entry.index, entry.text) for entry in words] == [(1, "2 + 2 is 4")]
 
 
 def test_probability_compares_the_two_words():
@@ -96,7 +96,7 @@ def test_probability_compares_the_two_words():
 
 
 def test_each_label_gets_the_probability_of_its_own_token():
-    """Labels are found where they stand in the generated JSON."""
+    """Labels are located where they stand in the generated JSON."""
     pieces = ['{"', "1", '":"', "correct", '","', "2", '":"', "incorrect", '"}']
     tops = {3: (("correct", -0.05), ("incorrect", -3.0)), 7: (("correct", -2.0), ("incorrect", -0.1))}
     tokens = [TokenLogprobs(piece, -0.1, tops.get(i, ((piece, -0.1),))) for i, piece in enumerate(pieces)]

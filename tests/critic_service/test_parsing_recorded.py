@@ -1,4 +1,4 @@
-"""The parsers on what a model really said, as it was recorded and after any damage: a critique or a typed error, no guess.
+"""The parsers on recorded output of a model, as it is and after any damage: a critique or a typed error, never a guess.
 
 `recorded/record.py` says where the texts come from.
 """
@@ -15,21 +15,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from critic_service.parsing import UnparsableCritique, critique, parse_all, parse_first, parse_labels, parse_published
+from critic_service.dialects.parsing import (
+    UnparsableCritique,
+    build_critique,
+    parse_all,
+    parse_first,
+    parse_labels,
+    parse_published,
+)
 from critic_service.routes import router
 from critic_service.service import CriticService
 from services.contracts.critique import Critique
-from services.engines import scripts
-from services.engines.scripted import CAPABILITIES, ScriptedEngine, ScriptedOptions
+from services.engines.scripted import CAPABILITIES, Script, ScriptedEngine, ScriptedOptions
 from services.role import create_role_app
 from services.settings import CriticSettings
 from services.testing import serve, told
 
 PARSERS: dict[str, Callable[[str, int], Critique]] = {
-    "labels": lambda text, steps: critique("labels", parse_labels(text, steps), ()),
-    "first": lambda text, steps: critique("explain", *parse_first(text, steps)),
-    "all": lambda text, steps: critique("explain", *parse_all(text, steps)),
-    "published": lambda text, steps: critique("explain", *parse_published(text, steps)),
+    "labels": lambda text, steps: build_critique("labels", parse_labels(text, steps), ()),
+    "first": lambda text, steps: build_critique("explain", *parse_first(text, steps)),
+    "all": lambda text, steps: build_critique("explain", *parse_all(text, steps)),
+    "published": lambda text, steps: build_critique("explain", *parse_published(text, steps)),
 }
 
 
@@ -43,7 +49,7 @@ class Recorded:
     labels: list[str] | None
 
     def read(self, text: str | None = None) -> Critique | None:
-        """The critique in `text` (by default its own); None where the parser raises its typed error."""
+        """Return the critique in `text` (by default its own); None where the parser raises its typed error."""
         try:
             return PARSERS[self.parser](self.text if text is None else text, self.steps)
         except UnparsableCritique:
@@ -77,7 +83,7 @@ WRITTEN = [
         ["correct"] * 2,
     ),
 ]
-"""All is well in these, as it rarely is in what a small model says: damage to them comes closest to a wrong `correct`."""
+"""All steps are correct in these, as is rare in a small model's output: damage comes closest to a wrong `correct`."""
 
 PIECES = (
     "\n",
@@ -97,12 +103,12 @@ PIECES = (
 )
 
 CUTS = st.sampled_from([r"(?s).", r"\w+|\W", r"[^\n]*\n", r"[^,]*,"])
-"""What is lost or moved as a whole: characters, words, lines, members."""
+"""The units that are lost or moved: characters, words, lines, members."""
 
 
 @st.composite
 def damaged(draw: st.DrawFn, source: str) -> str:
-    """`source` after some cuts, losses, repetitions, exchanges and insertions."""
+    """Return `source` after some cuts, losses, repetitions, exchanges and insertions."""
     text = source
     for kind in draw(
         st.lists(st.sampled_from(["truncate", "delete", "duplicate", "swap", "insert"]), min_size=1, max_size=3)
@@ -122,7 +128,7 @@ def damaged(draw: st.DrawFn, source: str) -> str:
     return text
 
 
-def test_the_recording_holds_what_it_should() -> None:
+def test_the_recording_holds_every_kind() -> None:
     """A few dozen outputs, of every parser both sound and not."""
     assert len(RECORDED) >= 36
     kinds = {(entry.parser, entry.labels is None) for entry in RECORDED}
@@ -130,10 +136,10 @@ def test_the_recording_holds_what_it_should() -> None:
 
 
 @pytest.mark.parametrize("entry", [*RECORDED, *WRITTEN], ids=lambda entry: f"{entry.parser}-{entry.text[:16]!r}")
-def test_what_was_recorded_is_read_as_it_was(entry: Recorded) -> None:
+def test_recorded_outputs_parse_to_their_labels(entry: Recorded) -> None:
     """The labels that stand in the text, or a typed error."""
-    found = entry.read()
-    assert (None if found is None else [label.label for label in found.labels]) == entry.labels
+    critique = entry.read()
+    assert (None if critique is None else [label.label for label in critique.labels]) == entry.labels
 
 
 @settings(max_examples=600)
@@ -142,23 +148,23 @@ def test_damage_never_makes_a_guess(data: st.DataObject) -> None:
     """Whatever is read speaks of steps that exist, in order, up to the end or a wrong step, in words that were written."""
     entry = data.draw(st.sampled_from([*RECORDED, *WRITTEN]))
     text = data.draw(damaged(entry.text))
-    found = entry.read(text)
-    if found is None:
+    critique = entry.read(text)
+    if critique is None:
         return
-    places = [label.index for label in found.labels]
+    places = [label.index for label in critique.labels]
     assert places == list(range(1, len(places) + 1))
     assert 1 <= len(places) <= entry.steps
-    assert len(places) == entry.steps or found.labels[-1].label == "incorrect"
-    wrong = [label.index for label in found.labels if label.label == "incorrect"]
-    assert found.first_error == (wrong[0] if wrong else None)
-    assert {said.index for said in found.explanations} <= set(places)
-    for said in found.explanations:
-        assert all(line in _spelt(text) for line in said.text.splitlines())
-    assert Critique.model_validate_json(found.model_dump_json()) == found
+    assert len(places) == entry.steps or critique.labels[-1].label == "incorrect"
+    wrong = [label.index for label in critique.labels if label.label == "incorrect"]
+    assert critique.first_error == (wrong[0] if wrong else None)
+    assert {entry.index for entry in critique.explanations} <= set(places)
+    for entry in critique.explanations:
+        assert all(line in _spelt(text) for line in entry.text.splitlines())
+    assert Critique.model_validate_json(critique.model_dump_json()) == critique
 
 
 def _spelt(text: str) -> str:
-    """Every string that a text spells, as JSON or as it stands."""
+    """Return every string that a text spells, as JSON or as it stands."""
     try:
         return "\n".join(_strings(json.loads(text)))
     except ValueError:
@@ -167,9 +173,9 @@ def _spelt(text: str) -> str:
 
 def _strings(value: Any) -> list[str]:
     if isinstance(value, dict):
-        return [found for part in value.values() for found in _strings(part)]  # pyright: ignore[reportUnknownVariableType] - any JSON
+        return [text for part in value.values() for text in _strings(part)]  # pyright: ignore[reportUnknownVariableType] - any JSON
     if isinstance(value, list):
-        return [found for part in value for found in _strings(part)]  # pyright: ignore[reportUnknownVariableType] - any JSON
+        return [text for part in value for text in _strings(part)]  # pyright: ignore[reportUnknownVariableType] - any JSON
     return [value] if isinstance(value, str) else []
 
 
@@ -179,8 +185,8 @@ def test_correct_is_only_what_calls_every_step_correct(data: st.DataObject) -> N
     """A damaged text with the verdict `correct` still says so of each step, and of nothing that it is wrong."""
     entry = data.draw(st.sampled_from([*WRITTEN, *SOUND]))
     text = data.draw(damaged(entry.text))
-    found = entry.read(text)
-    if found is None or found.verdict != "correct":
+    critique = entry.read(text)
+    if critique is None or critique.verdict != "correct":
         return
     words = [
         word.lower() for word in re.findall(r"\b(?:in)?correct\b|\bwrong\b", _judgements(entry.parser, text), re.IGNORECASE)
@@ -189,7 +195,7 @@ def test_correct_is_only_what_calls_every_step_correct(data: st.DataObject) -> N
 
 
 def _judgements(parser: str, text: str) -> str:
-    """The part of a text that judges, read in the plainest way."""
+    """Return the part of a text that judges, read in the plainest way."""
     if parser == "published":
         return "\n".join(re.findall(r"(?mi)^\W*correctness of the (?:step|final answer)\W*:(.*)$", text.replace("\x00", "")))
     document = json.loads(text)
@@ -218,14 +224,14 @@ def test_what_no_message_can_hold_is_unparsable(parser: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("parser", "depth", "explain"), [("labels", "labels", "first"), ("first", "explain", "first"), ("all", "explain", "all")]
 )
-async def test_the_service_tells_what_was_recorded(parser: str, depth: str, explain: str) -> None:
+async def test_the_service_returns_what_was_recorded(parser: str, depth: str, explain: str) -> None:
     """Behind the wire the same texts are the same critiques, and what cannot be read is `unsure`, never `correct`."""
     playing = ""
 
     def play(*_: object) -> str:
         return playing
 
-    script: scripts.Script = play
+    script: Script = play
     unguided = CAPABILITIES.model_copy(update={"guided": ()})
     engine = ScriptedEngine(ScriptedOptions(script=script, capabilities=unguided))
 
@@ -241,9 +247,9 @@ async def test_the_service_tells_what_was_recorded(parser: str, depth: str, expl
             playing = entry.text
             body = {"problem": "x", "steps": ["a step"] * entry.steps, "depth": depth, "explain": explain}
             events = dict(await told(client, "/v1/critique", body))
-            found, expected = Critique.model_validate(events["critique"]), entry.read()
-            assert (found.unparsable, found.verdict == "unsure") == (expected is None, expected is None)
-            assert [(x.index, x.label) for x in found.labels] == [
+            critique, expected = Critique.model_validate(events["critique"]), entry.read()
+            assert (critique.unparsable, critique.verdict == "unsure") == (expected is None, expected is None)
+            assert [(x.index, x.label) for x in critique.labels] == [
                 (x.index, x.label) for x in (expected.labels if expected else ())
             ]
-            assert found.explanations == (expected.explanations if expected else ())
+            assert critique.explanations == (expected.explanations if expected else ())

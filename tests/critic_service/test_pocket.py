@@ -1,4 +1,4 @@
-"""The pocket critic's lines: read or refused, and weighed."""
+"""The pocket critic's lines: read or refused, and scored."""
 
 import math
 from itertools import islice
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from critic_service.dialects import Case
-from critic_service.parsing import UnparsableCritique
-from critic_service.pocket import PocketCritic, by_line, parse_lines
+from critic_service.dialects.parsing import UnparsableCritique
+from critic_service.dialects.pocket import PocketCriticDialect, add_line_probabilities, parse_lines
 from pocket import mistakes, oracle, wording
 from pocket.calibration import Calibration
 from pocket.problems import problems
@@ -27,23 +27,23 @@ TEXTS = [
 def test_a_wrong_solution_s_critique_is_read():
     """Labels up to the first error, its explanation, the verdict; an error after the last step belongs to no step."""
     for problem, wrong in CASES:
-        judged, steps = oracle.judge(problem.steps, wrong), len(wrong.split("\n"))
-        found = parse_lines(judged.critique, steps, "explain", every=False)
-        at = judged.first_error
+        judgement, steps = oracle.judge(problem.steps, wrong), len(wrong.split("\n"))
+        critique = parse_lines(judgement.critique, steps, "explain", every=False)
+        at = judgement.first_error
         assert at is not None
-        assert found.verdict == "incorrect"
-        assert found.first_error == (at if at <= steps else None)
-        assert [label.label for label in found.labels] == (["correct"] * (at - 1) + ["incorrect"])[:steps]
-        assert [words.index for words in found.explanations] == ([at] if at <= steps else [])
+        assert critique.verdict == "incorrect"
+        assert critique.first_error == (at if at <= steps else None)
+        assert [label.label for label in critique.labels] == (["correct"] * (at - 1) + ["incorrect"])[:steps]
+        assert [words.index for words in critique.explanations] == ([at] if at <= steps else [])
 
 
 def test_a_right_solution_s_critique_is_read_with_every_line_explained_on_request():
     """All correct, and the words of each line."""
     for problem, _ in CASES[:10]:
         lines = wording.solution(problem.steps).split("\n")
-        found = parse_lines(wording.all_correct(lines), len(lines), "explain", every=True)
-        assert (found.verdict, found.first_error, len(found.labels)) == ("correct", None, len(lines))
-        assert [words.index for words in found.explanations] == list(range(1, len(lines) + 1))
+        critique = parse_lines(wording.all_correct(lines), len(lines), "explain", every=True)
+        assert (critique.verdict, critique.first_error, len(critique.labels)) == ("correct", None, len(lines))
+        assert [words.index for words in critique.explanations] == list(range(1, len(lines) + 1))
 
 
 @given(st.sampled_from(TEXTS), st.integers(1, 10), st.data())
@@ -63,15 +63,15 @@ def test_a_mutated_critique_is_read_or_refused_and_never_stretched(text: str, st
         case _:
             pass
     try:
-        found = parse_lines("\n".join(lines), steps, "explain", every=True)
+        critique = parse_lines("\n".join(lines), steps, "explain", every=True)
     except UnparsableCritique:
         return
-    indices = [label.index for label in found.labels]
+    indices = [label.index for label in critique.labels]
     assert indices == list(range(1, len(indices) + 1))
     assert len(indices) <= steps
-    wrong = [label.index for label in found.labels if label.label == "incorrect"]
+    wrong = [label.index for label in critique.labels if label.label == "incorrect"]
     assert wrong in ([], [len(indices)])
-    if found.verdict == "correct":
+    if critique.verdict == "correct":
         assert len(indices) == steps
         assert not wrong
 
@@ -89,7 +89,7 @@ def _case() -> Case:
 
 
 def _read(text: str, doubted: int | None) -> list[TokenLogprobs]:
-    """A token a line, likely but for line `doubted` (from 0)."""
+    """Return a token a line, likely but for line `doubted` (from 0)."""
     lines = text.splitlines(keepends=True)
     return [TokenLogprobs(line, math.log(0.01) if k == doubted else math.log(0.999)) for k, line in enumerate(lines)]
 
@@ -97,31 +97,31 @@ def _read(text: str, doubted: int | None) -> list[TokenLogprobs]:
 @pytest.mark.parametrize(("doubted", "first_error"), [(None, None), (1, 2), (0, 1), (2, 3)])
 def test_the_likelihood_of_the_all_correct_critique_is_the_verdict(doubted: int | None, first_error: int | None):
     """Where it is likely the solution is right; where a line is not, that line's step is wrong."""
-    question = PocketCritic(Calibration(-1.5, 0.0)).question(_case(), "labels", "first", scores=True)
-    assert question.score is not None
-    found = question.weigh(question.parse(question.score), _read(question.score, doubted))
-    assert (found.verdict, found.first_error) == ("correct" if doubted is None else "incorrect", first_error)
-    assert found.p_correct is not None
-    assert (found.p_correct >= 0.5) is (doubted is None)
-    assert len(found.labels) == (first_error or 3)
-    assert all(label.p_correct is not None for label in found.labels)
+    question = PocketCriticDialect(Calibration(-1.5, 0.0)).question(_case(), "labels", "first", scores=True)
+    assert question.scored_answer is not None
+    critique = question.add_probabilities(question.parse(question.scored_answer), _read(question.scored_answer, doubted))
+    assert (critique.verdict, critique.first_error) == ("correct" if doubted is None else "incorrect", first_error)
+    assert critique.p_correct is not None
+    assert (critique.p_correct >= 0.5) is (doubted is None)
+    assert len(critique.labels) == (first_error or 3)
+    assert all(label.p_correct is not None for label in critique.labels)
 
 
 def test_the_prompt_is_problem_and_solution_and_an_engine_without_scores_writes():
     """Each step one line, whatever it was."""
-    critic = PocketCritic(Calibration())
+    critic = PocketCriticDialect(Calibration())
     messy = Case((Message(role="user", content="P"),), ("Step 1:\n 1 + 1 = 2", "done"), "x")
     question = critic.question(messy, "verdict", "first", scores=True)
     assert [message.content for message in question.prompt.messages] == ["P", "Step 1: 1 + 1 = 2\ndone"]
-    assert critic.question(messy, "verdict", "first", scores=False).score is None
-    assert critic.question(messy, "explain", "first", scores=True).score is None
+    assert critic.question(messy, "verdict", "first", scores=False).scored_answer is None
+    assert critic.question(messy, "explain", "first", scores=True).scored_answer is None
 
 
-def test_a_written_critique_weighs_as_the_product_of_its_labels():
+def test_a_written_critique_has_the_product_of_its_labels():
     """P(correct) against P(incorrect) at each label."""
     text = "Step 1: 2 + 3 = 5, has 5: correct.\nStep 2: 5 * 2 = 10, has 11: incorrect: 5 * 2 is 10, not 11.\n"
     text += "Verdict: incorrect. First error: step 2."
-    found = parse_lines(text, 3, "explain", every=False)
+    critique = parse_lines(text, 3, "explain", every=False)
     pieces = [
         ("Step 1: 2 + 3 = 5, has 5", ()),
         (": correct.", ((": correct.", math.log(0.9)), (": incorrect: ", math.log(0.1)))),
@@ -129,20 +129,20 @@ def test_a_written_critique_weighs_as_the_product_of_its_labels():
         (": incorrect: ", ((": incorrect: ", math.log(0.8)), (": correct.", math.log(0.2)))),
         ("5 * 2 is 10, not 11.\nVerdict: incorrect. First error: step 2.", ()),
     ]
-    weighed = by_line(found, [TokenLogprobs(piece, 0.0, top) for piece, top in pieces])
-    assert [label.p_correct for label in weighed.labels] == pytest.approx([0.9, 0.2])
-    assert weighed.p_correct == pytest.approx(0.18)
+    scored = add_line_probabilities(critique, [TokenLogprobs(piece, 0.0, top) for piece, top in pieces])
+    assert [label.p_correct for label in scored.labels] == pytest.approx([0.9, 0.2])
+    assert scored.p_correct == pytest.approx(0.18)
 
 
 def test_the_verdict_of_a_written_critique_is_no_label():
-    """Its word follows from the lines before it; only those weigh."""
+    """Its word follows from the lines before it; only those count."""
     text = "Step 1: 2 + 3 = 5, has 5: correct.\nVerdict: correct."
     pieces = [
         ("Step 1: 2 + 3 = 5, has 5", ()),
         (": correct.", ((": correct.", math.log(0.9)), (": incorrect: ", math.log(0.1)))),
         ("\nVerdict: correct.", ((" the", 0.0),)),
     ]
-    weighed = by_line(
+    scored = add_line_probabilities(
         parse_lines(text, 1, "explain", every=False), [TokenLogprobs(piece, 0.0, top) for piece, top in pieces]
     )
-    assert weighed.p_correct == pytest.approx(0.9)
+    assert scored.p_correct == pytest.approx(0.9)

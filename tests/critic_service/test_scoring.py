@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from critic_service.dialects import RIGHT, WRONG
-from critic_service.parsing import critique
+from critic_service.dialects.parsing import build_critique
 from critic_service.scoring import label_probabilities, probability, with_probabilities
 from services.contracts.critique import Label, StepLabel
 from services.engines.protocol import TokenLogprobs
@@ -20,13 +20,13 @@ TOKENS = st.sampled_from(["c", "correct", " Correct", '"cor', "in", "Incorrect",
 
 
 def cut(text: str, places: list[int]) -> list[str]:
-    """`text` in pieces."""
+    """Cut `text` into pieces."""
     bounds = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
     return [text[start:end] for start, end in pairwise(bounds)]
 
 
 def generated(pieces: list[str], starts: list[int], tops: list[float]) -> list[TokenLogprobs]:
-    """Tokens, of which the one that holds the k-th label's start has the k-th probability of being right."""
+    """Return tokens, of which the one that holds the k-th label's start has the k-th probability of being right."""
     tokens: list[TokenLogprobs] = []
     at = 0
     for piece in pieces:
@@ -44,8 +44,8 @@ def test_every_label_gets_its_own_probability(labels: list[str], indent: int | N
     starts = [text.index(label, text.index(f'"{index}"')) for index, label in enumerate(labels, 1)]
     wanted = data.draw(st.lists(st.floats(0.01, 0.99), min_size=len(labels), max_size=len(labels)))
     pieces = cut(text, [*places, *(start - 1 for start in starts)])
-    found = label_probabilities(generated(pieces, starts, wanted), RIGHT, WRONG)
-    assert found == [pytest.approx(p) for p in wanted]
+    probabilities = label_probabilities(generated(pieces, starts, wanted), RIGHT, WRONG)
+    assert probabilities == [pytest.approx(p) for p in wanted]
 
 
 @given(st.lists(st.tuples(TOKENS, LOGPROBS), max_size=20))
@@ -92,14 +92,14 @@ def test_words_inside_an_explanation_are_no_labels():
 
 
 @given(LABELS, st.lists(st.none() | st.floats(0, 1), max_size=8))
-def test_probabilities_that_do_not_match_the_labels_are_left_out(words: list[str], found: list[float | None]):
+def test_probabilities_that_do_not_match_the_labels_are_left_out(words: list[str], probabilities: list[float | None]):
     """One for each label or none at all; the whole is as sound as its weakest step, unknown where a step is."""
     labels = [StepLabel(index=index, label=_label(word)) for index, word in enumerate(words, 1)]
-    scored = with_probabilities(labels, found)
-    given_ = found if len(found) == len(labels) else [None] * len(labels)
+    scored = with_probabilities(labels, probabilities)
+    given_ = probabilities if len(probabilities) == len(labels) else [None] * len(labels)
     assert [label.p_correct for label in scored] == given_
     known = [p for p in given_ if p is not None]
-    assert critique("labels", scored, ()).p_correct == (min(known) if len(known) == len(labels) else None)
+    assert build_critique("labels", scored, ()).p_correct == (min(known) if len(known) == len(labels) else None)
 
 
 def _label(word: str) -> Label:

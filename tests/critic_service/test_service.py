@@ -1,4 +1,4 @@
-"""The critic on a real model behind a real server: each depth, each dialect, its account, its limits."""
+"""The critic on a real model behind a real server: each depth, each dialect, its usage, its limits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,13 @@ import anyio
 import httpx
 import pytest
 
-from critic_service.dialects import Case, question
-from critic_service.nonce import nonce
-from critic_service.parsing import UnparsableCritique
-from services.contracts.critique import Critique
+from critic_service.dialects import CHAT_DIALECTS, Case, UnparsableCritique
+from critic_service.nonce import derive_nonce
+from services.contracts.critique import Critique, Depth
 from services.contracts.problem import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
-from services.engines.testing import ReadableEngine
+from services.engines.testing import ObservedEngine
 from services.testing import Told, told, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
@@ -28,7 +27,7 @@ Ask = Callable[..., Prompt]
 
 
 def judge(depth: str, **fields: Any) -> dict[str, Any]:
-    """A greedy critique."""
+    """Return a request for a greedy critique."""
     return {
         "problem": PROBLEM,
         "steps": STEPS,
@@ -40,100 +39,101 @@ def judge(depth: str, **fields: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def ask(secret: bytes) -> Ask:
-    """The prompt that a critique should have."""
+    """Return a function from a depth to the prompt that its critique should have."""
 
-    def prompt(depth: str, explain: str = "first", dialect: str = "structured") -> Prompt:
-        turns = (Message(role="user", content=PROBLEM),)
-        return question(dialect, Case(turns, STEPS, nonce(secret, turns, SEED)), depth, explain).prompt
+    def prompt(depth: Depth, explain: str = "first", dialect: str = "structured") -> Prompt:
+        messages = (Message(role="user", content=PROBLEM),)
+        case = Case(messages, STEPS, derive_nonce(secret, messages, SEED))
+        return CHAT_DIALECTS[dialect].question(case, depth, explain, scores=False).prompt
 
     return prompt
 
 
 def of(kind: str, events: Told) -> list[dict[str, Any]]:
-    """The data of the events of one kind."""
+    """Return the data of the events of one kind."""
     return [data for name, data in events if name == kind]
 
 
 def spent(events: Told) -> Usage:
-    """The account that a stream ends with."""
+    """Return the usage that a stream ends with."""
     name, data = events[-1]
     assert name == "usage"
     return Usage.model_validate(data)
 
 
 def read(events: Told) -> Critique:
-    """The critique; the labels and explanations told before it are its own, in the order of the steps."""
+    """Return the critique; the labels and explanations before it are its own, in the order of the steps."""
     (data,) = of("critique", events)
-    found = Critique.model_validate(data)
+    critique = Critique.model_validate(data)
     before = events[: events.index(("critique", data))]
-    assert [name["index"] for name in of("label", before)] == list(range(1, len(found.labels) + 1))
-    assert [(x["label"], x["p_correct"]) for x in of("label", before)] == [(x.label, x.p_correct) for x in found.labels]
-    assert [(x["index"], x["text"]) for x in of("explanation", before)] == [(x.index, x.text) for x in found.explanations]
-    wrong = [label.index for label in found.labels if label.label == "incorrect"]
-    assert found.first_error == (wrong[0] if wrong else None)
-    return found
+    assert [name["index"] for name in of("label", before)] == list(range(1, len(critique.labels) + 1))
+    assert [(x["label"], x["p_correct"]) for x in of("label", before)] == [(x.label, x.p_correct) for x in critique.labels]
+    assert [(x["index"], x["text"]) for x in of("explanation", before)] == [(x.index, x.text) for x in critique.explanations]
+    wrong = [label.index for label in critique.labels if label.label == "incorrect"]
+    assert critique.first_error == (wrong[0] if wrong else None)
+    return critique
 
 
-async def test_a_verdict_is_a_probability(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask):
+async def test_a_verdict_is_a_probability(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask):
     """About one token, whose alternatives give p_correct, on whose side the verdict is."""
     before = engine.totals
     events = await told(client, URL, judge("verdict"))
-    found = read(events)
+    critique = read(events)
     assert [name for name, _ in events] == ["critique", "usage"]
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(ask("verdict"))
-    assert found.p_correct is not None
-    assert 0 < found.p_correct < 1
-    assert found.verdict == ("correct" if found.p_correct >= 0.5 else "incorrect")
+    assert critique.p_correct is not None
+    assert 0 < critique.p_correct < 1
+    assert critique.verdict == ("correct" if critique.p_correct >= 0.5 else "incorrect")
     assert engine.texts[-1] in {"Correct", "Incorrect"}
     assert before + spent(events) == engine.totals
     assert spent(events).completion_tokens <= 4
 
 
-async def test_labels_are_one_a_step_with_a_probability_each(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask):
+async def test_labels_are_one_a_step_with_a_probability_each(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask):
     """A guided answer names every step; p_correct of the whole is that of its weakest step."""
     before = engine.totals
     events = await told(client, URL, judge("labels"))
-    found = read(events)
+    critique = read(events)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(ask("labels"))
-    assert [label.index for label in found.labels] == [1, 2]
-    known = [label.p_correct for label in found.labels if label.p_correct is not None]
+    assert [label.index for label in critique.labels] == [1, 2]
+    known = [label.p_correct for label in critique.labels if label.p_correct is not None]
     assert len(known) == 2
-    assert found.p_correct == min(known)
+    assert critique.p_correct == min(known)
     assert before + spent(events) == engine.totals
     assert spent(events).prompt_tokens == engine.count(ask("labels"))
 
 
 @pytest.mark.parametrize("explain", ["first", "all"])
-async def test_structured_explanations(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask, explain: str):
+async def test_structured_explanations(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask, explain: str):
     """Labels with words: about the first wrong step, or about every step."""
     events = await told(client, URL, judge("explain", explain=explain))
-    found = read(events)
+    critique = read(events)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(ask("explain", explain))
-    assert not found.unparsable
-    assert [label.index for label in found.labels] == [1, 2]
-    explained = [said.index for said in found.explanations]
-    assert explained == ([1, 2] if explain == "all" else [found.first_error] if found.first_error else [])
+    assert not critique.unparsable
+    assert [label.index for label in critique.labels] == [1, 2]
+    explained = [entry.index for entry in critique.explanations]
+    assert explained == ([1, 2] if explain == "all" else [critique.first_error] if critique.first_error else [])
     assert spent(events).prompt_tokens == engine.count(ask("explain", explain))
 
 
 async def test_published_explanations_are_read_as_they_were_written(
-    published: httpx.AsyncClient, engine: ReadableEngine, ask: Ask
+    published: httpx.AsyncClient, engine: ObservedEngine, ask: Ask
 ):
-    """In free text a small model may write anything: what the parser reads in it is told, and what it cannot is unsure."""
+    """In free text a small model may write anything: what the parser reads is the critique, and what it cannot is unsure."""
     body = judge("explain", explain="all", sampling={"temperature": 0.0, "seed": SEED, "max_tokens": 120})
     events = await told(published, URL, body)
-    found = read(events)
+    critique = read(events)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(ask("explain", "all", "mathcritique"))
-    asked = question("mathcritique", Case((), STEPS, "0" * 12), "explain", "all")
+    question = CHAT_DIALECTS["mathcritique"].question(Case((), STEPS, "0" * 12), "explain", "all", scores=False)
     try:
-        expected = asked.parse(engine.texts[-1])
+        expected = question.parse(engine.texts[-1])
     except UnparsableCritique:
         expected = Critique(depth="explain", verdict="unsure", unparsable=True)
-    assert found == expected
+    assert critique == expected
     assert spent(events).completion_tokens <= 120
 
 
-async def test_a_critique_that_was_cut_off_is_unsure(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask):
+async def test_a_critique_that_was_cut_off_is_unsure(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask):
     """An allowance caps the completion to the token; half a document is no critique, and is counted as unparsable."""
     needed = engine.count(ask("labels")) + 1
     events = await told(client, URL, judge("labels", allowance={"max_tokens": needed + 3}))
@@ -143,7 +143,7 @@ async def test_a_critique_that_was_cut_off_is_unsure(client: httpx.AsyncClient, 
 
 
 @pytest.mark.parametrize("depth", ["verdict", "labels", "explain"])
-async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine: ReadableEngine, ask: Ask, depth: str):
+async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask, depth: str):
     """One token too few is refused with what is needed, before anything is computed; just enough is one token."""
     needed = engine.count(ask(depth)) + 1
     before, requests = engine.totals, len(engine.prompts)
@@ -154,15 +154,15 @@ async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine
     assert spent(events).total_tokens == needed
 
 
-async def test_a_solution_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ReadableEngine):
+async def test_a_solution_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ObservedEngine):
     """As many long steps as a request may hold are too long for this model: 422 with the length, not a defect."""
     ((_, problem),) = await told(client, URL, judge("verdict", steps=["a " * 1_000] * 200))
     assert (problem["status"], problem["limit"]["name"]) == (422, "context_length")
     assert problem["needed"] > engine.context_length
 
 
-async def test_a_cancelled_call_ends_with_its_exact_usage(published: httpx.AsyncClient, engine: ReadableEngine):
-    """`DELETE /v1/calls/{id}` aborts it in the engine; there is an account and no critique."""
+async def test_a_cancelled_call_ends_with_its_exact_usage(published: httpx.AsyncClient, engine: ObservedEngine):
+    """`DELETE /v1/calls/{id}` aborts it in the engine; there is a usage event and no critique."""
     before, aborted, requests = engine.totals, engine.aborted, len(engine.texts)
     streams: list[Told] = []
 
@@ -182,15 +182,15 @@ async def test_a_cancelled_call_ends_with_its_exact_usage(published: httpx.Async
     assert (engine.aborted, engine.in_flight) == (aborted + 1, 0)
 
 
-async def test_the_card_says_what_the_model_is(
-    client: httpx.AsyncClient, published: httpx.AsyncClient, engine: ReadableEngine
-):
+async def test_the_card_describes_the_model(client: httpx.AsyncClient, published: httpx.AsyncClient, engine: ObservedEngine):
     """`GET /v1/model`: dialect, depths, prior, and each depth's overhead, to which texts add their own tokens."""
     card, other = (await client.get("/v1/model")).json(), (await published.get("/v1/model")).json()
     assert (card["role"], card["dialect"], other["dialect"]) == ("critic", "structured", "mathcritique")
     assert (card["depths"], card["prior"]) == (["verdict", "labels", "explain"], 0.5)
     assert set(card["capabilities"]["guided"]) >= {"choice", "json"}
-    turns = (Message(role="user", content=PROBLEM),)
+    messages = (Message(role="user", content=PROBLEM),)
+    case = Case(messages, ("1 + 1 = 2",), "0" * 12)
     for depth, overhead in card["overhead"].items():
-        added = engine.count(question("structured", Case(turns, ("1 + 1 = 2",), "0" * 12), depth, "all").prompt) - overhead
+        question = CHAT_DIALECTS["structured"].question(case, depth, "all", scores=False)
+        added = engine.count(question.prompt) - overhead
         assert 0 < added <= len(PROBLEM.encode()) + len("1 + 1 = 2")

@@ -23,7 +23,7 @@ from starlette.responses import PlainTextResponse
 from actor_service.routes import router as actor_router
 from actor_service.service import ActorService
 from counterpoint.supervisor import free_port
-from services.engines.openai_engine import OpenAIEngine, OpenAIOptions
+from services.engines.openai import OpenAIEngine, OpenAIOptions
 from services.engines.scripted import ScriptedOptions
 from services.role import create_role_app
 from services.settings import ActorSettings

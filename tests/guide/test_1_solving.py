@@ -13,8 +13,7 @@ from stack import stack
 
 from orchestrator.request import SolveRequest
 from services.client import stream_events
-from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import Plausible
+from services.engines.scripted import Plausible, ScriptedOptions
 
 pytestmark = pytest.mark.anyio
 

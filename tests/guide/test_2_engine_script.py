@@ -12,9 +12,8 @@ from stack import stack
 
 from services.contracts.sampling import Sampling
 from services.engines.protocol import Generation, Guide
-from services.engines.scripted import ScriptedEngine, ScriptedOptions, tokens
-from services.engines.scripts import Plausible, fixed
-from services.engines.testing import asking, said
+from services.engines.scripted import Plausible, ScriptedEngine, ScriptedOptions, fixed, tokens
+from services.engines.testing import complete, user_prompt
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +27,7 @@ def dice(generation: Generation, source: random.Random) -> str:
 async def test_a_script_is_a_function():
     """The same prompt and seed give the same samples; another seed gives different ones."""
     engine = ScriptedEngine(ScriptedOptions(script=dice))
-    rolls = [await said(engine, Generation(asking("Roll a d20."), Sampling(seed=seed), n=8)) for seed in (1, 1, 2)]
+    rolls = [await complete(engine, Generation(user_prompt("Roll a d20."), Sampling(seed=seed), n=8)) for seed in (1, 1, 2)]
     assert rolls[0].texts == rolls[1].texts
     assert rolls[0].texts != rolls[2].texts
 
@@ -37,16 +36,16 @@ async def test_tokens_are_easy_to_count():
     """Words, runs of whitespace and other single characters are tokens; the prompt counts once for all samples."""
     engine = ScriptedEngine(ScriptedOptions(script=fixed("Yes, 42.")))
     assert tokens("Yes, 42.") == ["Yes", ",", " ", "42", "."]
-    call = Generation(asking("Why?"), Sampling(), n=3)
-    _, usage, _ = await said(engine, call)
+    call = Generation(user_prompt("Why?"), Sampling(), n=3)
+    _, usage, _ = await complete(engine, call)
     assert (usage.prompt_tokens, usage.completion_tokens) == (engine.count(call.prompt), 15)
 
 
 async def test_guided_decoding_is_followed():
     """A *guide* constrains the generated text; the `Plausible` script follows it and checks the arithmetic."""
     engine = ScriptedEngine(ScriptedOptions(script=Plausible(misjudge_rate=0.0)))
-    shown = asking("<solution>\nStep 1: 2 + 2 = 5\n</solution>\n\nIs it correct?")
-    texts, _, deltas = await said(
+    shown = user_prompt("<solution>\nStep 1: 2 + 2 = 5\n</solution>\n\nIs it correct?")
+    texts, _, deltas = await complete(
         engine, Generation(shown, Sampling(), guide=Guide("choice", ("Correct", "Incorrect")), top_logprobs=5)
     )
     assert texts == ["Incorrect"]

@@ -25,8 +25,7 @@ from orchestrator.strategies.base import Strategy
 from services.call_context import CallContext
 from services.client import client_for
 from services.contracts.solve import Budget, SolveResult, SolveSampling
-from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import Plausible
+from services.engines.scripted import Plausible, ScriptedOptions
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from stack import stack
 
-from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import Plausible
+from services.engines.scripted import Plausible, ScriptedOptions
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,7 @@ from test_pipelining import ABORT, SLOW, STRICT, always_right
 import orchestrator.app
 from counterpoint.supervisor import free_port
 from orchestrator.settings import OrchestratorSettings
-from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import fixed
+from services.engines.scripted import ScriptedOptions, fixed
 from services.testing import wait_until
 
 pytestmark = pytest.mark.anyio

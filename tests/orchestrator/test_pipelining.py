@@ -7,8 +7,7 @@ import pytest
 from stack import Stack, stack
 
 from services.engines.protocol import Generation
-from services.engines.scripted import ScriptedOptions
-from services.engines.scripts import Plausible, fixed
+from services.engines.scripted import Plausible, ScriptedOptions, fixed
 from services.testing import wait_until
 
 pytestmark = pytest.mark.anyio

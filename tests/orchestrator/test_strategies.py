@@ -7,8 +7,7 @@ import pytest
 from stack import stack
 
 from services.engines.protocol import Generation
-from services.engines.scripted import CAPABILITIES, ScriptedOptions
-from services.engines.scripts import Plausible
+from services.engines.scripted import CAPABILITIES, Plausible, ScriptedOptions
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,9 @@ from pocket.convert import convert, read_safetensors
 from pocket.problems import problems
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
-from services.engines.gguf_file import read_gguf
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.protocol import Generation, Prompt
-from services.engines.tokenizer import load_tokenizer
+from services.engines.tokenizers import load_tokenizer, read_gguf
 
 WEIGHTS = Path(__file__).parents[2] / "pocket" / "weights"
 HEAD = 64

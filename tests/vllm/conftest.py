@@ -14,20 +14,20 @@ from counterpoint.stack import Stack, run_stack
 from services.engines.protocol import Engine
 
 SMOLLM2 = Path(sys.prefix) / "smollm2"
-"""Made by `make test-vllm`."""
+"""The directory that `make test-vllm` makes."""
 
 for name, value in {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}.items():
     os.environ.setdefault(name, value)
 
 
 def on_vllm(role: str, **more: object) -> dict[str, str]:
-    """Settings that put a role on the CPU build; its tests' prompts are short, so blocks are too."""
+    """Return settings that put a role on the CPU build; its tests' prompts are short, so blocks are too."""
     fields = {"engine": "vllm", "vllm_dtype": "float32", "vllm_block_size": 32, "vllm_enforce_eager": True, **more}
     return {f"COUNTERPOINT_{role}_{name}".upper(): str(value) for name, value in fields.items()}
 
 
 CORES = {"actor": {"VLLM_CPU_OMP_THREADS_BIND": "0"}, "critic": {"VLLM_CPU_OMP_THREADS_BIND": "1"}}
-"""Threads of two engines on one core would wait for each other."""
+"""One core for each engine: threads of two engines on one core would wait for each other."""
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ async def instructed() -> AsyncGenerator[Stack]:
 
 @pytest.fixture(scope="module")
 async def smollm2() -> AsyncGenerator[Engine]:
-    """SmolLM2 in this process; one request at a time, so that who comes first shows."""
-    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
+    """SmolLM2 in this process; one request at a time, so that the order of requests shows."""
+    from services.engines.vllm.engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
 
     options = VllmOptions(str(SMOLLM2), dtype="float32", block_size=32, enforce_eager=True, max_num_seqs=4)
     engine = await VllmEngine.load(options, 134_515_008)

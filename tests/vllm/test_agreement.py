@@ -7,15 +7,15 @@ from itertools import islice
 import pytest
 
 from critic_service.dialects import Case
-from critic_service.pocket import PocketCritic
+from critic_service.dialects.pocket import PocketCriticDialect
 from pocket.calibration import Calibration
 from pocket.problems import problems
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import model_name, model_path, tokenizer_path
-from services.engines.protocol import Caller, Engine, Generation, Prompt, TokenLogprobs
-from services.engines.testing import said
+from services.engines.protocol import ANONYMOUS, Engine, Generation, Prompt, TokenLogprobs
+from services.engines.testing import complete
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
 
@@ -23,7 +23,7 @@ PROBLEMS = 200
 
 
 async def _engines(name: str) -> tuple[Engine, Engine]:
-    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
+    from services.engines.vllm.engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
 
     options = VllmOptions(model_name(name), context_length=1024, dtype="float32", block_size=32, enforce_eager=True)
     llama = EmbeddedOptions(model_path(name), tokenizer_path(name), context_length=1024, batch=64)
@@ -33,15 +33,15 @@ async def _engines(name: str) -> tuple[Engine, Engine]:
 async def test_greedy_solutions_are_the_same():
     """At least 95% of 200, to the letter.
 
-    The rest begin to differ where two tokens are equally likely up to rounding: llama.cpp multiplies in another order.
+    The others begin to differ where two tokens are equally likely up to rounding: llama.cpp multiplies in another order.
     """
     embedded, vllm = await _engines("pocket-actor")
     greedy = Sampling(temperature=0.0, max_tokens=160)
     same, differing = 0, list[float]()
     try:
         for problem in islice(problems(77, split="dev"), PROBLEMS):
-            call = Generation(Prompt((Message(role="user", content=problem.text),)), greedy, top_logprobs=2)
-            (one, _, _), (other, _, deltas) = await said(embedded, call), await said(vllm, call)
+            generation = Generation(Prompt((Message(role="user", content=problem.text),)), greedy, top_logprobs=2)
+            (one, _, _), (other, _, deltas) = await complete(embedded, generation), await complete(vllm, generation)
             same += one == other
             if one != other:
                 differing.append(_margin(one[0], [entry for delta in deltas for entry in delta.logprobs]))
@@ -54,7 +54,7 @@ async def test_greedy_solutions_are_the_same():
 
 
 def _margin(one: str, entries: list[TokenLogprobs]) -> float:
-    """By how much (nats) vLLM preferred its token where its text leaves `one`."""
+    """Return by how much (nats) vLLM preferred its token where its text leaves `one`."""
     text = ""
     for entry in entries:
         if not one.startswith(text + entry.token):
@@ -66,18 +66,18 @@ def _margin(one: str, entries: list[TokenLogprobs]) -> float:
 async def test_scores_of_the_critic_are_the_same():
     """The log-likelihood of the all-correct critique, within 0.01 nats a token."""
     embedded, vllm = await _engines("pocket-critic")
-    critic = PocketCritic(Calibration())
+    critic = PocketCriticDialect(Calibration())
     try:
         for problem in islice(problems(78, split="dev"), 12):
             lines = [f"Step {k}: {s.left} {s.symbol} {s.right} = {s.value}" for k, s in enumerate(problem.steps, start=1)]
             case = Case((Message(role="user", content=problem.text),), tuple(lines), "")
-            asked = critic.question(case, "verdict", "first", scores=True)
-            assert asked.score
+            question = critic.question(case, "verdict", "first", scores=True)
+            assert question.scored_answer
             totals = list[float]()
             for engine in (embedded, vllm):
-                async with engine.score(asked.prompt, asked.score, Caller()) as running:
-                    totals.append(sum([entry.logprob async for delta in running for entry in delta.logprobs]))
-            assert totals[0] == pytest.approx(totals[1], abs=0.01 * running.usage.prompt_tokens)
+                async with engine.score(question.prompt, question.scored_answer, ANONYMOUS) as stream:
+                    totals.append(sum([entry.logprob async for delta in stream for entry in delta.logprobs]))
+            assert totals[0] == pytest.approx(totals[1], abs=0.01 * stream.usage.prompt_tokens)
     finally:
         await embedded.close()
         await vllm.close()

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from services.contracts.sampling import Sampling
-from services.engines.protocol import Caller, Engine, Generation, Guide, Prompt
-from services.engines.testing import asking, said
+from services.engines.protocol import ANONYMOUS, Engine, Generation, Guide, Prompt
+from services.engines.testing import call_of, complete, user_prompt
 from services.errors import ContextExceeded, InvalidRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
@@ -18,26 +18,28 @@ GREEDY = Sampling(temperature=0.0, max_tokens=24)
 
 
 async def test_texts_and_tokens_add_up(smollm2: Engine):
-    """Samples differ, each ends once, and the account is that of the deltas; the prompt counts once."""
-    call = Generation(asking("Name a colour."), Sampling(temperature=1.0, max_tokens=20, seed=5), n=4)
-    texts, usage, deltas = await said(smollm2, call)
+    """Samples differ, each ends once, and the usage is that of the deltas; the prompt counts once."""
+    call = Generation(user_prompt("Name a colour."), Sampling(temperature=1.0, max_tokens=20, seed=5), n=4)
+    texts, usage, deltas = await complete(smollm2, call)
     assert len(set(texts)) > 1
     assert sorted(d.index for d in deltas if d.finish_reason) == [0, 1, 2, 3]
     assert sum(d.tokens for d in deltas) == usage.completion_tokens
     assert usage.prompt_tokens == smollm2.count(call.prompt)
-    assert (await said(smollm2, call))[0] == texts, "the same seed gives the same samples"
+    assert (await complete(smollm2, call))[0] == texts, "the same seed gives the same samples"
     assert smollm2.in_flight == 0
 
 
 async def test_stop_strings_and_lengths(smollm2: Engine):
     """A stop string is no part of the text; a length ends it."""
-    whole = (await said(smollm2, Generation(asking("Count from 1 to 9."), GREEDY)))[0][0]
+    whole = (await complete(smollm2, Generation(user_prompt("Count from 1 to 9."), GREEDY)))[0][0]
     stop = whole[len(whole) // 2 :][:4]
     stopping = GREEDY.model_copy(update={"stop": (stop,)})
-    texts, _, deltas = await said(smollm2, Generation(asking("Count from 1 to 9."), stopping))
+    texts, _, deltas = await complete(smollm2, Generation(user_prompt("Count from 1 to 9."), stopping))
     assert texts[0] == whole[: whole.index(stop)]
     assert deltas[-1].finish_reason == "stop"
-    _, _, deltas = await said(smollm2, Generation(asking("Tell a story."), GREEDY.model_copy(update={"max_tokens": 3})))
+    _, _, deltas = await complete(
+        smollm2, Generation(user_prompt("Tell a story."), GREEDY.model_copy(update={"max_tokens": 3}))
+    )
     assert deltas[-1].finish_reason == "length"
 
 
@@ -53,76 +55,78 @@ SCHEMA = json.dumps({"type": "object", "properties": {"a": {"enum": ["x", "y"]}}
     ],
 )
 async def test_guides_hold_and_show_probabilities(smollm2: Engine, guide: Guide, form: str):
-    """Guided text has the asked form, and its first token its likely alternatives."""
-    call = Generation(asking("2 + 2 = 5. Judge it."), Sampling(temperature=0.0, max_tokens=40), guide=guide, top_logprobs=5)
-    texts, usage, deltas = await said(smollm2, call)
+    """Guided text has the form of its guide, and each token its likely alternatives."""
+    call = Generation(
+        user_prompt("2 + 2 = 5. Judge it."), Sampling(temperature=0.0, max_tokens=40), guide=guide, top_logprobs=5
+    )
+    texts, usage, deltas = await complete(smollm2, call)
     assert re.fullmatch(form, texts[0].strip())
-    found = [entry for delta in deltas for entry in delta.logprobs]
-    assert usage.completion_tokens - len(found) in {0, 1}, "a log-probability for each token but the end's"
-    assert all(math.isfinite(p) and p <= 0 for entry in found for _, p in entry.top)
+    entries = [entry for delta in deltas for entry in delta.logprobs]
+    assert usage.completion_tokens - len(entries) in {0, 1}, "a log-probability for each token but the end's"
+    assert all(math.isfinite(p) and p <= 0 for entry in entries for _, p in entry.top)
 
 
 async def test_a_guide_that_vllm_does_not_understand_is_refused(smollm2: Engine):
-    """As the caller's mistake, and the engine lives on."""
+    """It is the caller's mistake, and the engine lives on."""
     with pytest.raises(InvalidRequest):
-        await said(smollm2, Generation(asking("Hi"), GREEDY, guide=Guide("regex", "([")))
-    await said(smollm2, Generation(asking("Hi"), GREEDY))
+        await complete(smollm2, Generation(user_prompt("Hi"), GREEDY, guide=Guide("regex", "([")))
+    await complete(smollm2, Generation(user_prompt("Hi"), GREEDY))
     await smollm2.check()
 
 
 async def test_continuing_a_prefix(smollm2: Engine):
-    """What follows a beginning is what followed it before."""
-    whole = (await said(smollm2, Generation(asking("Say the alphabet."), GREEDY)))[0][0]
+    """After a beginning comes the text that followed it before."""
+    whole = (await complete(smollm2, Generation(user_prompt("Say the alphabet."), GREEDY)))[0][0]
     half = whole[: len(whole) // 2].rsplit(" ", 1)[0]
-    texts, usage, _ = await said(smollm2, Generation(asking("Say the alphabet.", half), GREEDY))
+    texts, usage, _ = await complete(smollm2, Generation(user_prompt("Say the alphabet.", half), GREEDY))
     assert whole.startswith(half + texts[0][: len(whole) - len(half)])
-    assert usage.prompt_tokens > smollm2.count(asking("Say the alphabet."))
+    assert usage.prompt_tokens > smollm2.count(user_prompt("Say the alphabet."))
 
 
 async def test_scores_are_those_of_generated_tokens(smollm2: Engine):
     """Reading a greedy text gives its own log-probabilities (1e-3), token by token, all of it as prompt."""
-    prompt = asking("Name three animals.")
-    texts, _, deltas = await said(smollm2, Generation(prompt, GREEDY, top_logprobs=1))
-    async with smollm2.score(prompt, texts[0], Caller()) as running:
-        read = [delta async for delta in running]
-    assert "".join(delta.text for delta in read) == texts[0]
-    written = [entry.logprob for delta in deltas for entry in delta.logprobs][: len(read)]
-    assert [delta.logprobs[0].logprob for delta in read] == pytest.approx(written, abs=1e-3)
-    assert running.usage.prompt_tokens == smollm2.count(prompt) + len(read)
-    assert running.usage.completion_tokens == 1, "vLLM samples one token after what it reads"
+    prompt = user_prompt("Name three animals.")
+    texts, _, deltas = await complete(smollm2, Generation(prompt, GREEDY, top_logprobs=1))
+    async with smollm2.score(prompt, texts[0], ANONYMOUS) as stream:
+        scored = [delta async for delta in stream]
+    assert "".join(delta.text for delta in scored) == texts[0]
+    written = [entry.logprob for delta in deltas for entry in delta.logprobs][: len(scored)]
+    assert [delta.logprobs[0].logprob for delta in scored] == pytest.approx(written, abs=1e-3)
+    assert stream.usage.prompt_tokens == smollm2.count(prompt) + len(scored)
+    assert stream.usage.completion_tokens == 1, "vLLM samples one token after the text that it scores"
     with pytest.raises(InvalidRequest):
-        async with smollm2.score(prompt, "", Caller()):
+        async with smollm2.score(prompt, "", ANONYMOUS):
             pass
 
 
-async def test_a_prompt_that_is_too_long(smollm2: Engine):
-    """Is refused with the tokens it needs."""
+async def test_a_prompt_that_is_too_long_is_refused(smollm2: Engine):
+    """It is refused with the tokens that it needs."""
     with pytest.raises(ContextExceeded) as raised:
-        await said(smollm2, Generation(asking(" a" * 4000), GREEDY))
+        await complete(smollm2, Generation(user_prompt(" a" * 4000), GREEDY))
     assert raised.value.needed is not None
     assert raised.value.needed > 4000
 
 
 async def test_cached_prompts_are_counted_and_stay_with_their_tenant(smollm2: Engine):
-    """The second call reads all full blocks of the first, unless it is somebody else's."""
-    prompt: Prompt = asking("word " * 200 + "Which word?")
+    """The second call reads all full blocks of the first, unless it is another tenant's."""
+    prompt: Prompt = user_prompt("word " * 200 + "Which word?")
 
     async def cached(tenant: str) -> int:
-        call = Generation(prompt, GREEDY, caller=Caller(tenant=tenant))
-        return (await said(smollm2, call)).usage.cached_tokens
+        call = Generation(prompt, GREEDY, call=call_of(tenant=tenant))
+        return (await complete(smollm2, call)).usage.cached_tokens
 
     assert await cached("a") == 0
     assert await cached("a") == (smollm2.count(prompt) - 1) // 32 * 32
     assert await cached("b") == 0
 
 
-async def test_the_urgent_go_first(smollm2: Engine):
-    """With all places taken, a call of lower priority number overtakes those that came before it."""
+async def test_urgent_calls_run_first(smollm2: Engine):
+    """With all slots taken, a call of lower priority number overtakes those that came before it."""
     order: list[str] = []
 
     async def run(name: str, priority: int, n: int) -> None:
-        sampling, caller = Sampling(max_tokens=60, seed=1), Caller(priority=priority)
-        await said(smollm2, Generation(asking(f"{name}: tell a story."), sampling, n, caller=caller))
+        sampling, call = Sampling(max_tokens=60, seed=1), call_of(priority=priority)
+        await complete(smollm2, Generation(user_prompt(f"{name}: tell a story."), sampling, n, call=call))
         order.append(name)
 
     async with anyio.create_task_group() as group:
@@ -135,16 +139,16 @@ async def test_the_urgent_go_first(smollm2: Engine):
 
 
 async def test_leaving_frees_the_engine(smollm2: Engine):
-    """By leaving, and by cancellation in the middle of reading; what was computed is accounted for."""
-    call = Generation(asking("Tell a very long story."), Sampling(temperature=1.0, max_tokens=1500), n=3)
-    async with smollm2.generate(call) as running:
-        async for _ in running:
+    """Leaving does, and so does cancellation in the middle of reading; computed tokens are counted."""
+    call = Generation(user_prompt("Tell a very long story."), Sampling(temperature=1.0, max_tokens=1500), n=3)
+    async with smollm2.generate(call) as stream:
+        async for _ in stream:
             break
     assert smollm2.in_flight == 0
-    assert 0 < running.usage.completion_tokens < 1500
+    assert 0 < stream.usage.completion_tokens < 1500
     with anyio.move_on_after(0.4) as scope:
-        await said(smollm2, call)
+        await complete(smollm2, call)
     assert scope.cancelled_caught
     assert smollm2.in_flight == 0
-    texts, _, _ = await said(smollm2, Generation(asking("Hi"), GREEDY))
+    texts, _, _ = await complete(smollm2, Generation(user_prompt("Hi"), GREEDY))
     assert texts[0]

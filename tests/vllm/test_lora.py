@@ -9,10 +9,10 @@ from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariable
 
 from pocket.problems import problems
 from services.contracts.sampling import Sampling
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import model_name, model_path, tokenizer_path
 from services.engines.protocol import Generation
-from services.engines.testing import asking, said
+from services.engines.testing import complete, user_prompt
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
 
@@ -20,7 +20,7 @@ HIDDEN, LAYERS, RANK = 128, 4, 8
 
 
 def adapter(directory: Path, strength: float) -> Path:
-    """An adapter of the pocket actor's queries and values, with random weights."""
+    """Write an adapter of the pocket actor's queries and values, with random weights."""
     random = np.random.default_rng(1)
     tensors: dict[str, np.ndarray] = {}
     for layer in range(LAYERS):
@@ -38,7 +38,7 @@ def adapter(directory: Path, strength: float) -> Path:
 @pytest.mark.parametrize(("strength", "same"), [(0.0, True), (1.0, False)])
 async def test_an_adapter_decides_what_is_written(tmp_path: Path, strength: float, *, same: bool):
     """One that adds nothing changes nothing; another one does."""
-    from services.engines.vllm_engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
+    from services.engines.vllm.engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
 
     lora = str(adapter(tmp_path / "adapter", strength))
     options = VllmOptions(
@@ -46,17 +46,17 @@ async def test_an_adapter_decides_what_is_written(tmp_path: Path, strength: floa
     )
     engine = await VllmEngine.load(options)
     try:
-        call = Generation(asking(next(problems(3, split="dev")).text), Sampling(temperature=0.0, max_tokens=80))
-        texts, _, _ = await said(engine, call)
+        generation = Generation(user_prompt(next(problems(3, split="dev")).text), Sampling(temperature=0.0, max_tokens=80))
+        texts, _, _ = await complete(engine, generation)
     finally:
         await engine.close()
-    assert (texts == await _without(call)) == same
+    assert (texts == await _without(generation)) == same
 
 
-async def _without(call: Generation) -> list[str]:
-    """What the actor writes by itself, on llama.cpp."""
+async def _without(generation: Generation) -> list[str]:
+    """Return the text of the actor without an adapter, on llama.cpp."""
     engine = await EmbeddedEngine.load(EmbeddedOptions(model_path("pocket-actor"), tokenizer_path("pocket-actor"), 512))
     try:
-        return (await said(engine, call)).texts
+        return (await complete(engine, generation)).texts
     finally:
         await engine.close()

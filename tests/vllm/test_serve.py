@@ -18,10 +18,10 @@ from counterpoint.supervisor import free_port
 from pocket.problems import problems
 from services.contracts.sampling import Sampling
 from services.engines.models import model_name
-from services.engines.openai_engine import OpenAIEngine, OpenAIOptions
-from services.engines.protocol import Caller, Generation
-from services.engines.testing import asking, said
-from services.engines.tokenizer import load_tokenizer
+from services.engines.openai import OpenAIEngine, OpenAIOptions
+from services.engines.protocol import ANONYMOUS, Generation
+from services.engines.testing import call_of, complete, user_prompt
+from services.engines.tokenizers import load_tokenizer
 from tests.vllm.counters import counted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
@@ -31,7 +31,7 @@ ARGUMENTS = ("--dtype", "float32", "--enforce-eager", "--block-size", "32", "--m
 
 @asynccontextmanager
 async def server(name: str, core: int, port: int) -> AsyncGenerator[tuple[str, anyio.abc.Process]]:
-    """VLLM's server of one of the pair, once it answers."""
+    """Run vLLM's server of one of the pair; enter once it answers."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model_name(name), "--port", str(port)]
     environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": str(core), "VLLM_LOGGING_LEVEL": "WARNING"}
     more = ("--served-model-name", name, "--scheduling-policy", "priority", "--generation-config", "vllm")
@@ -62,37 +62,43 @@ async def _kill(process: anyio.abc.Process) -> None:
 
 @pytest.mark.parametrize("exact", [True, False], ids=["with the tokenizer", "without"])
 async def test_vllm_serve_through_the_engine(exact: bool):  # noqa: FBT001 - a parameter
-    """What vLLM can do is found out; texts are vLLM's own; scores and cached tokens come through."""
+    """VLLM's features are probed; texts are vLLM's own; scores and cached tokens come through."""
     async with server("pocket-actor", 0, free_port()) as (url, _):
         tokenizer = load_tokenizer(Path(model_name("pocket-actor"))) if exact else None
         engine = OpenAIEngine(OpenAIOptions((url,), "pocket-actor"), tokenizer)
         try:
             await engine.check()
-            able = engine.capabilities
-            assert (able.prefix, able.logprobs, able.counts) == (True, True, "exact" if exact else "bounded")
-            assert set(able.guided) >= {"choice", "regex"}
-            assert able.score == exact
+            capabilities = engine.capabilities
+            assert (capabilities.prefix, capabilities.logprobs, capabilities.counts) == (
+                True,
+                True,
+                "exact" if exact else "bounded",
+            )
+            assert set(capabilities.guided) >= {"choice", "regex"}
+            assert capabilities.score == exact
             assert engine.context_length == 1024
             assert engine.features.priority
-            prompt = asking(next(problems(3, split="dev", level=6)).text)
-            greedy = Generation(prompt, Sampling(temperature=0.0, max_tokens=200), caller=Caller("s", -2, "tenant"))
-            texts, usage, deltas = await said(engine, greedy)
+            prompt = user_prompt(next(problems(3, split="dev", level=6)).text)
+            greedy = Generation(prompt, Sampling(temperature=0.0, max_tokens=200), call=call_of("s", "tenant", -2))
+            texts, usage, deltas = await complete(engine, greedy)
             assert "The answer is" in texts[0]
             assert usage.completion_tokens == sum(delta.tokens for delta in deltas) or not exact
             assert usage.prompt_tokens == engine.count(prompt) or not exact
-            again = await said(engine, greedy)
-            assert again.texts == texts
+            repeated = await complete(engine, greedy)
+            assert repeated.texts == texts
             head = texts[0].split("\n")[0] + "\n"
-            rest, _, _ = await said(engine, Generation(asking(prompt.messages[0].content, head), greedy.sampling))
+            rest, _, _ = await complete(engine, Generation(user_prompt(prompt.messages[0].content, head), greedy.sampling))
             assert head + rest[0] == texts[0]
-            eight, used, _ = await said(engine, Generation(prompt, Sampling(temperature=1.0, max_tokens=200, seed=1), n=8))
+            eight, used, _ = await complete(
+                engine, Generation(prompt, Sampling(temperature=1.0, max_tokens=200, seed=1), n=8)
+            )
             assert len(set(eight)) > 1
             assert used.prompt_tokens == usage.prompt_tokens
             if exact:
-                async with engine.score(prompt, texts[0], Caller()) as running:
-                    read = [entry async for delta in running for entry in delta.logprobs]
-                assert "".join(entry.token for entry in read) == texts[0]
-                assert sum(entry.logprob for entry in read) > -5
+                async with engine.score(prompt, texts[0], ANONYMOUS) as stream:
+                    scored = [entry async for delta in stream for entry in delta.logprobs]
+                assert "".join(entry.token for entry in scored) == texts[0]
+                assert sum(entry.logprob for entry in scored) > -5
         finally:
             await engine.close()
 

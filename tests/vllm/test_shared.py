@@ -37,9 +37,9 @@ def test_one_server_serves_both_roles_under_two_names(tmp_path: Path):
         started = _below(process.pid)
         with httpx.Client(base_url=ready.group(1), timeout=60) as client:
             body = {"problem": next(problems(3, split="dev")).text, "sampling": {"temperature": 0.0}, "trace": "full"}
-            found = client.post("/solve", json={**body, "strategy": "refine"}).raise_for_status().json()
-        assert "The answer is" in found["solution"], "an adapter that adds nothing changes nothing"
-        assert found["usage"]["critic"]["calls"] >= 1
+            result = client.post("/solve", json={**body, "strategy": "refine"}).raise_for_status().json()
+        assert "The answer is" in result["solution"], "an adapter that adds nothing changes nothing"
+        assert result["usage"]["critic"]["calls"] >= 1
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     assert len(started) >= 5, "three services, the server, its engine"
@@ -47,7 +47,7 @@ def test_one_server_serves_both_roles_under_two_names(tmp_path: Path):
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process is there and no zombie that nobody has asked about."""
+    """Return whether a process exists and is no zombie."""
     path = Path(f"/proc/{pid}/stat")
     return path.exists() and path.read_text("utf-8").rsplit(")", 1)[1].split()[0] != "Z"
 

@@ -35,7 +35,7 @@ STRATEGIES = {
 
 
 async def solve(running: Stack, strategy: object, **fields: object) -> tuple[list[str], dict[str, Any]]:
-    """The events' names and the response of a streamed solve."""
+    """Return the events' names and the response of a streamed solve."""
     body = {"problem": PROBLEM, "strategy": strategy, "sampling": {"seed": 3, "temperature": 0.8}, "stream": True, **fields}
     names, last = list[str](), dict[str, Any]()
     async with running.orchestrator.stream("POST", "/solve", json=body, timeout=120) as response:
@@ -47,40 +47,40 @@ async def solve(running: Stack, strategy: object, **fields: object) -> tuple[lis
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-async def test_a_streamed_solve_adds_up_to_what_vllm_counted(pair: Stack, name: str):
+async def test_usage_is_what_vllm_counted(pair: Stack, name: str):
     """Each strategy answers, streams its steps, and its usage is vLLM's own."""
     before = [await counted(role, "vllm:generation_tokens_total") for role in (pair.actor, pair.critic)]
-    events, found = await solve(pair, STRATEGIES[name])
+    events, result = await solve(pair, STRATEGIES[name])
     after = [await counted(role, "vllm:generation_tokens_total") for role in (pair.actor, pair.critic)]
     assert {"step.written", "candidate.finished"} <= set(events)
-    assert found["answer"]
-    assert not found["degraded"]
-    spent = [found["usage"][role]["completion_tokens"] for role in ("actor", "critic")]
+    assert result["answer"]
+    assert not result["degraded"]
+    spent = [result["usage"][role]["completion_tokens"] for role in ("actor", "critic")]
     assert spent == [b - a for a, b in zip(before, after, strict=True)]
 
 
 async def test_samples_and_refinements_read_cached_prompts(pair: Stack):
     """Eight samples share a prefill; a rewind reads the draft's own prefix."""
     hits = await counted(pair.actor, "vllm:prefix_cache_hits_total")
-    _, found = await solve(pair, STRATEGIES["best of 8"], sampling={"seed": 11})
+    _, result = await solve(pair, STRATEGIES["best of 8"], sampling={"seed": 11})
     assert await counted(pair.actor, "vllm:prefix_cache_hits_total") - hits >= 7 * 32
-    assert found["usage"]["actor"]["prompt_tokens"] < 100, "a shared prompt counts once"
-    _, found = await solve(pair, STRATEGIES["rewind"], sampling={"seed": 12, "temperature": 1.0})
-    assert found["usage"]["actor"]["cached_tokens"] >= 32
+    assert result["usage"]["actor"]["prompt_tokens"] < 100, "a shared prompt counts once"
+    _, result = await solve(pair, STRATEGIES["rewind"], sampling={"seed": 12, "temperature": 1.0})
+    assert result["usage"]["actor"]["cached_tokens"] >= 32
 
 
 @pytest.mark.parametrize("depth", ["verdict", "labels", "explain"])
 async def test_a_critique_at_each_depth(pair: Stack, depth: str):
-    """With its probability and the first error, on a solution that is wrong at its second step."""
+    """It has a probability and the first error, on a solution that is wrong at its second step."""
     steps = ["Step 1: 3 * 18 = 54", "Step 2: 145 - 54 = 81", "Step 3: 81 * 4 = 324"]
     body = {"problem": PROBLEM, "steps": steps, "depth": depth, "explain": "first", "sampling": {"temperature": 0.0}}
     async with pair.critic.stream("POST", "/v1/critique", json=body, headers={"accept": sse.MEDIA_TYPE}) as response:
         events = {e.event: json.loads(e.data) async for e in sse.decode(response.aiter_raw())}
-    found = events["critique"]
-    assert found["verdict"] == "incorrect"
-    assert found["p_correct"] < 0.5
-    assert depth == "verdict" or found["first_error"] == 2
-    assert depth != "explain" or found["explanations"]
+    critique = events["critique"]
+    assert critique["verdict"] == "incorrect"
+    assert critique["p_correct"] < 0.5
+    assert depth == "verdict" or critique["first_error"] == 2
+    assert depth != "explain" or critique["explanations"]
 
 
 async def test_a_verdict_of_an_instruct_model_is_guided(instructed: Stack):
@@ -88,9 +88,9 @@ async def test_a_verdict_of_an_instruct_model_is_guided(instructed: Stack):
     card = (await instructed.critic.get("/v1/model")).json()
     assert (card["engine"], card["dialect"], card["counts"]) == ("vllm", "structured", "exact")
     assert card["parameters"] == pytest.approx(134.5e6, rel=0.01)
-    _, found = await solve(instructed, {"name": "best_of_n", "n": 2, "depth": "verdict"}, sampling={"max_tokens": 120})
-    assert not found["degraded"]
-    assert all(0 <= candidate["p_correct"] <= 1 for candidate in found["candidates"])
+    _, result = await solve(instructed, {"name": "best_of_n", "n": 2, "depth": "verdict"}, sampling={"max_tokens": 120})
+    assert not result["degraded"]
+    assert all(0 <= candidate["p_correct"] <= 1 for candidate in result["candidates"])
     body = {"problem": "What is 2 + 2?", "steps": ["Step 1: 2 + 2 = 5"], "depth": "labels"}
     async with instructed.critic.stream("POST", "/v1/critique", json=body, headers={"accept": sse.MEDIA_TYPE}) as response:
         events = [(e.event, json.loads(e.data)) async for e in sse.decode(response.aiter_raw())]
@@ -116,7 +116,7 @@ async def test_hanging_up_aborts_in_vllm(instructed: Stack):
     await solve(instructed, "single", sampling={"max_tokens": 20})
 
 
-async def test_a_dead_engine_is_told_and_started_again(pair: Stack):
+async def test_a_dead_engine_is_reported_and_started_again(pair: Stack):
     """The calls fail as 502, /readyz turns red, the service ends, and its supervisor starts both again."""
     engines = [pid for pid in _descendants(os.getpid()) if _name(pid).startswith("VLLM::EngineCor")]
     (engine,) = [pid for pid in engines if _is_actor(pid, pair)]
@@ -126,8 +126,8 @@ async def test_a_dead_engine_is_told_and_started_again(pair: Stack):
             await anyio.sleep(0.01)
         while not await _ready(pair.actor):  # noqa: ASYNC110 - as above
             await anyio.sleep(0.05)
-    _, found = await solve(pair, "single")
-    assert found["answer"]
+    _, result = await solve(pair, "single")
+    assert result["answer"]
 
 
 async def _ready(service: httpx.AsyncClient) -> bool:
@@ -138,7 +138,7 @@ async def _ready(service: httpx.AsyncClient) -> bool:
 
 
 def _is_actor(pid: int, running: Stack) -> bool:
-    """Whether an engine's process belongs to the actor: its parent listens on the actor's port."""
+    """Return whether an engine's process belongs to the actor: its parent listens on the actor's port."""
     parent = int(Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()[1])
     return str(running.actor.base_url.port).encode() in Path(f"/proc/{parent}/cmdline").read_bytes()
 

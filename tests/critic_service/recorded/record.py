@@ -1,4 +1,4 @@
-"""Records `outputs.json`: what the bundled model says when it is asked for critiques, well-formed and not.
+"""Recorder of `outputs.json`: the bundled model's answers to questions for critiques, well-formed and not.
 
 Run it with `python tests/critic_service/recorded/record.py`. Each entry is the parser's name, the number of steps that were
 judged, the text, and the labels that the parser reads in it; null where it cannot be read.
@@ -12,14 +12,14 @@ from typing import Any
 
 import anyio
 
-from critic_service.dialects import Case, Question, explain_mathcritique, explain_structured, labels
-from critic_service.parsing import UnparsableCritique
+from critic_service.dialects import Case, Question, UnparsableCritique
+from critic_service.dialects.chat import explain_mathcritique, explain_structured, labels
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import SMOLLM2, model_path
 from services.engines.protocol import Generation, Guide
-from services.engines.testing import said
+from services.engines.testing import complete
 
 CASES = (
     ("What is 12 * 3 - 7?", ("Step 1: 12 * 3 = 36", "Step 2: 36 - 7 = 29", "The answer is \\boxed{29}.")),
@@ -38,15 +38,15 @@ line ::= [^\n]{3,80} "\n"
 
 
 def questions(case: Case) -> Iterator[tuple[str, Question, Sampling]]:
-    """Every way of asking: guided, unguided, and cut off."""
-    for name, asked in (
+    """Yield every question: guided, unguided, and cut off."""
+    for name, question in (
         ("labels", labels(case)),
         ("first", explain_structured(case, "first")),
         ("all", explain_structured(case, "all")),
     ):
-        yield name, asked, SAMPLING
-        yield name, replace(asked, guide=None), SAMPLING
-        yield name, asked, CUT
+        yield name, question, SAMPLING
+        yield name, replace(question, guide=None), SAMPLING
+        yield name, question, CUT
     published = explain_mathcritique(case, "all")
     form = Guide("grammar", PUBLISHED % ("step " * len(case.steps)))
     yield "published", published, SAMPLING
@@ -54,23 +54,23 @@ def questions(case: Case) -> Iterator[tuple[str, Question, Sampling]]:
     yield "published", replace(published, guide=form), CUT
 
 
-def read(asked: Question, text: str) -> list[str] | None:
-    """The labels that the parser finds."""
+def read(question: Question, text: str) -> list[str] | None:
+    """Return the labels that the parser reads; None where it raises."""
     try:
-        return [label.label for label in asked.parse(text).labels]
+        return [label.label for label in question.parse(text).labels]
     except UnparsableCritique:
         return None
 
 
 async def record() -> list[dict[str, Any]]:
-    """Ask everything."""
+    """Ask every question."""
     engine = await EmbeddedEngine.load(EmbeddedOptions(model_path(SMOLLM2), context_length=1024, batch=32))
     entries: list[dict[str, Any]] = []
     for problem, steps in CASES:
         case = Case((Message(role="user", content=problem),), steps, "0123456789ab")
-        for parser, asked, sampling in questions(case):
-            (text,) = (await said(engine, Generation(asked.prompt, sampling, guide=asked.guide))).texts
-            entries.append({"parser": parser, "steps": len(steps), "text": text, "labels": read(asked, text)})
+        for parser, question, sampling in questions(case):
+            (text,) = (await complete(engine, Generation(question.prompt, sampling, guide=question.guide))).texts
+            entries.append({"parser": parser, "steps": len(steps), "text": text, "labels": read(question, text)})
     await engine.close()
     return entries
 

@@ -1,12 +1,12 @@
-"""What the engines' tests share: one loaded model for all of them."""
+"""Fixtures of the engines' tests: one loaded model for all of them."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import SMOLLM2, model_path
-from services.engines.tokenizer import ChatTokenizer, load_tokenizer
+from services.engines.tokenizers import ChatTokenizer, load_tokenizer
 
 
 @pytest.fixture(scope="session")

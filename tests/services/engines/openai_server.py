@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's language, over a scripted engine, with the habits and failures of real ones."""
+"""An OpenAI-compatible server over a scripted engine, with the variations and failures of real ones."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -19,11 +19,11 @@ KNOWN = {"model", "messages", "max_tokens", "temperature", "top_p", "seed", "n",
 
 @dataclass
 class Server:
-    """Its habits. `breaks_after`: chunks until a stream ends without its end; `status`: what every call is refused with."""
+    """A server's behaviour. `breaks_after`: chunks until a stream breaks off; `status`: the answer to streamed calls."""
 
     engine: ScriptedEngine = field(default_factory=lambda: ScriptedEngine(ScriptedOptions(token_seconds=0.001)))
     understands: frozenset[str] = frozenset({"logprobs", "top_logprobs"})
-    tells_usage: bool = True
+    reports_usage: bool = True
     draws: bool = True
     thinks: str | None = None
     status: int = 200
@@ -33,7 +33,7 @@ class Server:
     sessions: list[str] = field(default_factory=list[str])
 
     def app(self) -> FastAPI:
-        """The application."""
+        """Create the application."""
         app = FastAPI()
 
         @app.get("/v1/models")
@@ -59,39 +59,39 @@ class Server:
         return app
 
     def generation(self, body: dict[str, Any]) -> Generation:
-        """What a body asks for."""
+        """Return the generation that a body stands for."""
         messages = tuple(Message(role=m["role"], content=m["content"]) for m in body["messages"])
         fields = {k: body[k] for k in ("temperature", "top_p", "seed", "max_tokens", "stop") if k in body}
         n = body.get("n", 1) if self.draws else 1
         return Generation(Prompt(messages), Sampling(**fields), n, top_logprobs=body.get("top_logprobs", 0))
 
     async def whole(self, body: dict[str, Any]) -> Response:
-        """An answer at once."""
+        """Answer at once."""
         call = self.generation(body)
         choices: list[dict[str, Any]] = [
             {"index": k, "message": {"content": ""}, "finish_reason": "stop"} for k in range(call.n)
         ]
-        async with self.engine.generate(call) as running:
-            async for delta in running:
+        async with self.engine.generate(call) as stream:
+            async for delta in stream:
                 choices[delta.index]["message"]["content"] += delta.text
                 if delta.logprobs:
                     choices[delta.index]["logprobs"] = {"content": [_entry(entry) for entry in delta.logprobs]}
-        told = {"usage": _usage(running.usage)} if self.tells_usage else {}
-        return JSONResponse({"choices": choices, **told})
+        usage = {"usage": _usage(stream.usage)} if self.reports_usage else {}
+        return JSONResponse({"choices": choices, **usage})
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes]:
-        """Chunks, unless it breaks."""
+        """Yield chunks, up to the break if there is one."""
         sent = 0
-        async with self.engine.generate(self.generation(body)) as running:
+        async with self.engine.generate(self.generation(body)) as stream:
             if self.thinks:
                 yield _event({"choices": [{"index": 0, "delta": {self.thinks: "Let me think."}}]})
-            async for delta in running:
+            async for delta in stream:
                 if sent == self.breaks_after:
                     return
                 sent += 1
                 yield _event({"choices": [_choice(delta)]})
-        if self.tells_usage:
-            yield _event({"choices": [], "usage": _usage(running.usage)})
+        if self.reports_usage:
+            yield _event({"choices": [], "usage": _usage(stream.usage)})
         yield b"data: [DONE]\n\n"
 
 

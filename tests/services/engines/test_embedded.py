@@ -9,25 +9,24 @@ import jsonschema
 import pytest
 
 from services.contracts.sampling import Sampling
-from services.engines import completion
-from services.engines.embedded import EmbeddedEngine
-from services.engines.llama import Event, Llama
+from services.engines.llama import EmbeddedEngine, wire
+from services.engines.llama.library import Event, Llama
 from services.engines.models import SMOLLM2, model_path
-from services.engines.protocol import Caller, Generation, Guide, Prompt
-from services.engines.testing import asking, said
-from services.engines.tokenizer import ChatTokenizer
+from services.engines.protocol import ANONYMOUS, Generation, Guide, Prompt
+from services.engines.testing import complete, user_prompt
+from services.engines.tokenizers import ChatTokenizer
 from services.errors import ContextExceeded, EngineFailed, InvalidRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 
 
 def sampling(**fields: object) -> Sampling:
-    """Short, seeded."""
+    """Return short, seeded sampling."""
     return Sampling.model_validate({"seed": 7, "max_tokens": 12, **fields})
 
 
 def completed(request: Mapping[str, object]) -> list[Event]:
-    """What llama.cpp itself streams for a request."""
+    """Return the events that llama.cpp itself streams for a request."""
     events: list[Event] = []
 
     def keep(event: Event) -> bool:
@@ -42,8 +41,8 @@ def completed(request: Mapping[str, object]) -> list[Event]:
 
 async def test_samples_add_up(embedded: EmbeddedEngine) -> None:
     """More samples than slots: the prompt counts once, every sample's tokens count, and each finishes once."""
-    call = Generation(asking("Name a colour."), sampling(), n=3)
-    texts, usage, deltas = await said(embedded, call)
+    call = Generation(user_prompt("Name a colour."), sampling(), n=3)
+    texts, usage, deltas = await complete(embedded, call)
     finished = {delta.index: delta.finish_reason for delta in deltas if delta.finish_reason}
     tokens = [sum(delta.tokens for delta in deltas if delta.index == index) for index in range(3)]
     assert usage.prompt_tokens == embedded.count(call.prompt)
@@ -66,11 +65,11 @@ async def test_counts_are_llamas_own(
     embedded: EmbeddedEngine, smollm2: ChatTokenizer, guide: Guide | None, fields: dict[str, object]
 ) -> None:
     """Each sample's tokens, end of text and held-back ones included, are what llama.cpp reports for the same request."""
-    call = Generation(asking("Tell a story."), sampling(**fields), n=2, guide=guide)
-    _, usage, deltas = await said(embedded, call)
+    call = Generation(user_prompt("Tell a story."), sampling(**fields), n=2, guide=guide)
+    _, usage, deltas = await complete(embedded, call)
     ids = smollm2.prompt_ids(call.prompt)
-    events = completed(completion.request(call, ids, embedded.context_length - len(ids)).samples(range(2)))
-    own = {completion.sample(event): event["usage"] for event in events if event.get("usage")}
+    events = completed(wire.request(call, ids, embedded.context_length - len(ids)).samples(range(2)))
+    own = {wire.sample(event): event["usage"] for event in events if event.get("usage")}
     assert usage.prompt_tokens == own[0]["prompt_tokens"]
     for index in (0, 1):
         counted = sum(delta.tokens for delta in deltas if delta.index == index)
@@ -79,12 +78,12 @@ async def test_counts_are_llamas_own(
 
 async def test_a_sample_does_not_depend_on_its_company(embedded: EmbeddedEngine) -> None:
     """The same seed gives the same samples, in any number and beside other calls; another seed gives others."""
-    prompt = asking("Name a colour.")
-    three, _, _ = await said(embedded, Generation(prompt, sampling(), n=3))
+    prompt = user_prompt("Name a colour.")
+    three, _, _ = await complete(embedded, Generation(prompt, sampling(), n=3))
     beside: list[list[str]] = []
 
     async def one(seed: int) -> None:
-        beside.append((await said(embedded, Generation(prompt, sampling(seed=seed))))[0])
+        beside.append((await complete(embedded, Generation(prompt, sampling(seed=seed))))[0])
 
     async with anyio.create_task_group() as group:
         for seed in (7, 8, 7):
@@ -104,7 +103,9 @@ async def test_it_ends_where_it_should(embedded: EmbeddedEngine, fields: dict[st
     """`max_tokens` cuts; a stop string is left out and its tokens counted."""
     choices = ("1, 2, 3, 4, 5, 6",)
     greedy = sampling(temperature=0.0, **{"max_tokens": 40, **fields})
-    texts, usage, deltas = await said(embedded, Generation(asking("Count."), greedy, guide=Guide("choice", choices)))
+    texts, usage, deltas = await complete(
+        embedded, Generation(user_prompt("Count."), greedy, guide=Guide("choice", choices))
+    )
     generated = text if finish == "length" else text + str(greedy.stop[0])
     assert texts == [text]
     assert usage.completion_tokens == 3 if finish == "length" else usage.completion_tokens >= len(generated) / 2
@@ -113,8 +114,8 @@ async def test_it_ends_where_it_should(embedded: EmbeddedEngine, fields: dict[st
 
 async def test_usage_is_the_tokens_of_the_text(embedded: EmbeddedEngine) -> None:
     """Without an end-of-text token there are as many log-probabilities as counted tokens, and they spell the text."""
-    call = Generation(asking("Tell a story."), sampling(max_tokens=20, stop=[" the"]), top_logprobs=1)
-    texts, usage, deltas = await said(embedded, call)
+    call = Generation(user_prompt("Tell a story."), sampling(max_tokens=20, stop=[" the"]), top_logprobs=1)
+    texts, usage, deltas = await complete(embedded, call)
     tokens = [token.token for delta in deltas for token in delta.logprobs]
     assert len(tokens) == usage.completion_tokens
     assert "".join(tokens).startswith(texts[0])
@@ -123,9 +124,9 @@ async def test_usage_is_the_tokens_of_the_text(embedded: EmbeddedEngine) -> None
 async def test_a_prefix_is_continued(embedded: EmbeddedEngine) -> None:
     """Text that the assistant's turn begins with is not repeated, and what follows depends on it."""
     greedy = sampling(temperature=0.0, max_tokens=3)
-    texts, usage, _ = await said(embedded, Generation(asking("Say the alphabet."), greedy))
-    prompt = asking("Say the alphabet.", "A, B, C, D, E, F,")
-    continued, longer, _ = await said(embedded, Generation(prompt, greedy))
+    texts, usage, _ = await complete(embedded, Generation(user_prompt("Say the alphabet."), greedy))
+    prompt = user_prompt("Say the alphabet.", "A, B, C, D, E, F,")
+    continued, longer, _ = await complete(embedded, Generation(prompt, greedy))
     assert continued[0].startswith(" G")
     assert continued != texts
     assert longer.prompt_tokens > usage.prompt_tokens
@@ -134,8 +135,8 @@ async def test_a_prefix_is_continued(embedded: EmbeddedEngine) -> None:
 async def test_a_choice_comes_with_probabilities(embedded: EmbeddedEngine) -> None:
     """The text is one of the choices; the alternatives are the model's own, before the guide."""
     guide = Guide("choice", ("correct", 'in"correct\n\\'))
-    texts, _, deltas = await said(
-        embedded, Generation(asking("2 + 2 = 4. Correct?"), sampling(max_tokens=40), guide=guide, top_logprobs=4)
+    texts, _, deltas = await complete(
+        embedded, Generation(user_prompt("2 + 2 = 4. Correct?"), sampling(max_tokens=40), guide=guide, top_logprobs=4)
     )
     first = next(token for delta in deltas for token in delta.logprobs)
     assert texts[0] in guide.value
@@ -152,17 +153,17 @@ async def test_a_schema_is_followed(embedded: EmbeddedEngine) -> None:
         "required": ["label", "step"],
         "additionalProperties": False,
     }
-    call = Generation(asking("Judge: 1 + 1 = 3"), sampling(max_tokens=60), guide=Guide("json", json.dumps(schema)))
-    texts, _, deltas = await said(embedded, call)
+    call = Generation(user_prompt("Judge: 1 + 1 = 3"), sampling(max_tokens=60), guide=Guide("json", json.dumps(schema)))
+    texts, _, deltas = await complete(embedded, call)
     assert deltas[-1].finish_reason == "stop"
     jsonschema.validate(json.loads(texts[0]), schema)
 
 
-async def test_what_it_cannot_guide_is_refused(embedded: EmbeddedEngine) -> None:
+async def test_an_unsupported_guide_is_refused(embedded: EmbeddedEngine) -> None:
     """A kind of guide that is not among the capabilities, or a grammar with a fault, is the caller's error."""
     for guide in (Guide("regex", "[0-9]+"), Guide("grammar", "root ::= [")):
         with pytest.raises(InvalidRequest):
-            await said(embedded, Generation(asking("Hi"), sampling(), guide=guide))
+            await complete(embedded, Generation(user_prompt("Hi"), sampling(), guide=guide))
     assert embedded.in_flight == 0
 
 
@@ -182,28 +183,28 @@ async def test_an_event_that_is_not_understood_is_an_error() -> None:
 
 
 async def _likelihood(engine: EmbeddedEngine, prompt: Prompt, continuation: str) -> float:
-    async with engine.score(prompt, continuation, Caller()) as running:
-        return sum([token.logprob async for delta in running for token in delta.logprobs])
+    async with engine.score(prompt, continuation, ANONYMOUS) as stream:
+        return sum([token.logprob async for delta in stream for token in delta.logprobs])
     raise AssertionError
 
 
-async def test_a_score_is_what_generating_would_have_said(embedded: EmbeddedEngine) -> None:
+async def test_scores_are_those_of_generated_tokens(embedded: EmbeddedEngine) -> None:
     """Scoring a text that was generated gives the log-probabilities of its generation."""
-    prompt = asking("Tell a story.")
+    prompt = user_prompt("Tell a story.")
     greedy = sampling(temperature=0.0, max_tokens=8)
-    texts, _, deltas = await said(embedded, Generation(prompt, greedy, top_logprobs=1))
+    texts, _, deltas = await complete(embedded, Generation(prompt, greedy, top_logprobs=1))
     generated = [token.logprob for delta in deltas for token in delta.logprobs]
-    async with embedded.score(prompt, texts[0], Caller()) as running:
-        scored = [token async for delta in running for token in delta.logprobs]
+    async with embedded.score(prompt, texts[0], ANONYMOUS) as stream:
+        scored = [token async for delta in stream for token in delta.logprobs]
     assert [token.logprob for token in scored] == pytest.approx(generated, abs=1e-3)
     assert "".join(token.token for token in scored) == texts[0]
-    assert running.usage.completion_tokens == 0
-    assert running.usage.prompt_tokens == embedded.count(prompt) + len(scored)
+    assert stream.usage.completion_tokens == 0
+    assert stream.usage.prompt_tokens == embedded.count(prompt) + len(scored)
 
 
 async def test_unlikely_text_is_scored_too(embedded: EmbeddedEngine) -> None:
     """A continuation that the model would not have chosen has a lower score; nothing has none at all."""
-    prompt = asking("What is the capital of France?", "The capital of France is")
+    prompt = user_prompt("What is the capital of France?", "The capital of France is")
     paris, banana = [await _likelihood(embedded, prompt, word) for word in (" Paris", " banana")]
     assert banana < paris - 3
     for text in ("", "\N{GRINNING FACE}"):
@@ -214,27 +215,27 @@ async def test_unlikely_text_is_scored_too(embedded: EmbeddedEngine) -> None:
 async def test_text_is_whole_characters(embedded: EmbeddedEngine) -> None:
     """Characters that span several tokens arrive whole, and all their tokens are counted."""
     guide = Guide("choice", ("\N{GRINNING FACE}\N{SNOWMAN}",))
-    call = Generation(asking("Hi"), sampling(), guide=guide)
-    texts, usage, deltas = await said(embedded, call)
+    call = Generation(user_prompt("Hi"), sampling(), guide=guide)
+    texts, usage, deltas = await complete(embedded, call)
     assert texts == ["\N{GRINNING FACE}\N{SNOWMAN}"]
     assert usage.completion_tokens > 4
     assert sum(delta.tokens for delta in deltas) == usage.completion_tokens
 
 
 async def test_a_long_prompt_is_refused_before_it_is_computed(embedded: EmbeddedEngine) -> None:
-    """A prompt that leaves no room for a token is refused with its exact length; one that just fits is cut."""
-    overhead = embedded.count(asking(""))
-    room = embedded.context_length - overhead
+    """A prompt that leaves no token is refused with its exact length; one that just fits is cut."""
+    overhead = embedded.count(user_prompt(""))
+    left = embedded.context_length - overhead
     with pytest.raises(ContextExceeded) as refusal:
-        await said(embedded, Generation(asking(" a" * room), sampling()))
+        await complete(embedded, Generation(user_prompt(" a" * left), sampling()))
     assert refusal.value.needed == embedded.context_length + 1
     with pytest.raises(ContextExceeded):
-        await _likelihood(embedded, asking(" a" * (room - 1)), "b c")
+        await _likelihood(embedded, user_prompt(" a" * (left - 1)), "b c")
 
 
 async def test_a_repeated_prompt_is_cached(embedded: EmbeddedEngine) -> None:
-    """The second time, all but the last token of the prompt are found in the cache."""
-    call = Generation(asking("Name a very particular animal."), sampling(max_tokens=1))
-    await said(embedded, call)
-    _, usage, _ = await said(embedded, call)
+    """The second time, all but the last token of the prompt are in the cache."""
+    call = Generation(user_prompt("Name a very particular animal."), sampling(max_tokens=1))
+    await complete(embedded, call)
+    _, usage, _ = await complete(embedded, call)
     assert usage.cached_tokens == usage.prompt_tokens - 1

@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from services.contracts.sampling import Sampling
-from services.engines.embedded import EmbeddedEngine, EmbeddedOptions
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import SMOLLM2, model_path
 from services.engines.protocol import Generation
-from services.engines.testing import asking, said
+from services.engines.testing import complete, user_prompt
 from services.errors import EngineFailed
 from services.testing import wait_until
 
@@ -25,13 +25,13 @@ ABORT_SECONDS = 1.0
 
 
 def sampling(**fields: object) -> Sampling:
-    """Short, seeded."""
+    """Return short, seeded sampling."""
     return Sampling.model_validate({"seed": 7, "max_tokens": 12, **fields})
 
 
 async def begun(engine: EmbeddedEngine) -> float:
-    """When another call had both slots and was being computed, on the performance counter."""
-    async with engine.generate(Generation(asking("Hi"), sampling(max_tokens=1), n=2)) as running:
+    """Return when another call had both slots and was being computed, on the performance counter."""
+    async with engine.generate(Generation(user_prompt("Hi"), sampling(max_tokens=1), n=2)) as running:
         await wait_until(lambda: running.usage.prompt_tokens > 0)
         return perf_counter()
 
@@ -45,10 +45,10 @@ def report(record_property: Record, name: str, seconds: Sequence[float]) -> None
 async def test_leaving_while_the_prompt_is_computed_frees_the_slots(
     embedded: EmbeddedEngine, record_property: Record
 ) -> None:
-    """Both slots are taken by long prompts; soon after those are left, another call is computed."""
+    """Long prompts fill both slots; soon after those are left, another call is computed."""
     seconds: list[float] = []
     for attempt in range(7):
-        call = Generation(asking(f"{attempt} " + "word " * 400), sampling(max_tokens=50), n=2)
+        call = Generation(user_prompt(f"{attempt} " + "word " * 400), sampling(max_tokens=50), n=2)
         async with embedded.generate(call) as running:
             await wait_until(lambda running=running: running.usage.prompt_tokens > 0)
             start = perf_counter()
@@ -62,7 +62,7 @@ async def test_leaving_while_it_writes_frees_the_slots(embedded: EmbeddedEngine,
     """Two samples are left in the middle; usage is what had been delivered, and the next call is soon computed."""
     seconds: list[float] = []
     for seed in range(7):
-        call = Generation(asking("Tell a long story."), sampling(seed=seed, max_tokens=400), n=2)
+        call = Generation(user_prompt("Tell a long story."), sampling(seed=seed, max_tokens=400), n=2)
         async with embedded.generate(call) as running:
             delivered = 0
             async for delta in running:
@@ -82,7 +82,7 @@ async def test_waiting_for_a_slot_can_be_cancelled(embedded: EmbeddedEngine) -> 
 
     async def call(name: str, seconds: float | None) -> None:
         with anyio.move_on_after(seconds) as scope:
-            await said(embedded, Generation(asking(name), sampling(max_tokens=20), n=2))
+            await complete(embedded, Generation(user_prompt(name), sampling(max_tokens=20), n=2))
         outcomes.append(f"{name} {'cancelled' if scope.cancelled_caught else 'served'}")
 
     async with anyio.create_task_group() as group:
@@ -106,7 +106,7 @@ async def test_the_event_loop_stays_free(embedded: EmbeddedEngine) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(tick)
-        await said(embedded, Generation(asking("Tell a story of some length."), sampling(max_tokens=16), n=2))
+        await complete(embedded, Generation(user_prompt("Tell a story of some length."), sampling(max_tokens=16), n=2))
         group.cancel_scope.cancel()
     assert len(late) > 20
     assert statistics.quantiles(late, n=20)[-1] < 0.1
@@ -131,18 +131,18 @@ async def test_a_closed_engine_fails(embedded: EmbeddedEngine) -> None:
     with pytest.raises(EngineFailed):
         await other.check()
     with pytest.raises(EngineFailed):
-        await said(other, Generation(asking("Hi"), sampling()))
+        await complete(other, Generation(user_prompt("Hi"), sampling()))
     await embedded.check()
 
 
-async def test_the_engine_keeps_account(embedded: EmbeddedEngine) -> None:
+async def test_the_engine_adds_up_its_usage(embedded: EmbeddedEngine) -> None:
     """Totals grow by what each generation used, whether it ended or was left; only the latter is an abort."""
     before, aborted = embedded.totals, embedded.aborted
-    _, ended, _ = await said(embedded, Generation(asking("Hi"), sampling(max_tokens=4), n=3))
+    _, ended, _ = await complete(embedded, Generation(user_prompt("Hi"), sampling(max_tokens=4), n=3))
     assert (embedded.totals, embedded.aborted) == (before + ended, aborted)
-    async with embedded.generate(Generation(asking("Tell a story."), sampling(max_tokens=400))) as running:
+    async with embedded.generate(Generation(user_prompt("Tell a story."), sampling(max_tokens=400))) as running:
         await wait_until(lambda: running.usage.completion_tokens > 0)
     assert (embedded.totals, embedded.aborted) == (before + ended + running.usage, aborted + 1)
-    async with embedded.generate(Generation(asking("Hi"), sampling())):
+    async with embedded.generate(Generation(user_prompt("Hi"), sampling())):
         pass
     assert (embedded.totals, embedded.aborted) == (before + ended + running.usage, aborted + 2)

@@ -1,4 +1,4 @@
-"""Model files: found by name or path, read without their weights, and refused with a reason."""
+"""Model files: located by name or path, read without their weights, and refused with a reason."""
 
 from pathlib import Path
 
@@ -6,13 +6,12 @@ import pytest
 from gguf import GGUFWriter
 from numpy import zeros
 
-from services.engines.gguf_file import read_gguf
 from services.engines.models import SMOLLM2, ModelError, model_path
-from services.engines.tokenizer import load_tokenizer
+from services.engines.tokenizers import load_tokenizer, read_gguf
 
 
 def written(path: Path, pre: str, template: str | None = "{{ messages[0]['content'] }}") -> Path:
-    """A tiny file with a vocabulary of letters and three tokens that are matched whole."""
+    """Write a tiny file with a vocabulary of letters and three tokens that are matched whole."""
     writer = GGUFWriter(str(path), "llama")
     writer.add_context_length(64)
     writer.add_tokenizer_model("gpt2")
@@ -32,8 +31,8 @@ def written(path: Path, pre: str, template: str | None = "{{ messages[0]['conten
     return path
 
 
-def test_the_bundled_model_is_found_by_name() -> None:
-    """`smollm2` is a file, and it says what it is."""
+def test_the_bundled_model_is_located_by_name() -> None:
+    """`smollm2` is a file, with its metadata."""
     file = read_gguf(model_path(SMOLLM2))
     assert file.parameters == 134_515_008
     assert file.text("tokenizer.ggml.pre") == "smollm"
@@ -66,8 +65,8 @@ def test_its_tokenizer_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("pre", "template"), [("unheard-of", "x"), ("gpt-2", None)])
-def test_a_tokenizer_that_is_not_understood_is_refused(tmp_path: Path, pre: str, template: str | None) -> None:
-    """An unknown pre-tokenizer asks for a tokenizer directory; a model without a chat template cannot be asked."""
+def test_an_unknown_tokenizer_is_refused(tmp_path: Path, pre: str, template: str | None) -> None:
+    """An unknown pre-tokenizer needs a tokenizer directory; a model needs a chat template."""
     with pytest.raises(ModelError, match="tokenizer"):
         load_tokenizer(written(tmp_path / "tiny.gguf", pre, template))
 

@@ -12,13 +12,13 @@ from actor_service.routes import router
 from actor_service.service import ActorService
 from counterpoint.supervisor import free_port
 from services.contracts.sampling import Sampling
-from services.engines.openai_engine import OpenAIEngine, OpenAIOptions
-from services.engines.openai_wire import CONTROL_TOKENS
-from services.engines.opening import open_engine
-from services.engines.protocol import Caller, Generation, Guide
-from services.engines.replicas import Replicas, weight
+from services.engines.factory import open_engine
+from services.engines.openai import OpenAIEngine, OpenAIOptions
+from services.engines.openai.replicas import Replicas, weight
+from services.engines.openai.wire import CONTROL_TOKENS
+from services.engines.protocol import Generation, Guide
 from services.engines.scripted import ScriptedEngine, ScriptedOptions
-from services.engines.testing import asking, said
+from services.engines.testing import call_of, complete, user_prompt
 from services.errors import CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
 from services.role import create_role_app
 from services.settings import ActorSettings
@@ -26,21 +26,21 @@ from services.testing import serve, told, wait_until
 
 pytestmark = pytest.mark.anyio
 
-CALL = Generation(asking("Add 12 and 30 and 7."), Sampling(seed=3, max_tokens=200))
+CALL = Generation(user_prompt("Add 12 and 30 and 7."), Sampling(seed=3, max_tokens=200))
 
 
 @asynccontextmanager
 async def engine(*servers: Server) -> AsyncGenerator[OpenAIEngine]:
-    """The engine over running servers."""
+    """Open the engine over running servers."""
     async with AsyncExitStack() as stack:
         urls = [await stack.enter_async_context(serve(server.app())) for server in servers]
-        found = OpenAIEngine(OpenAIOptions(tuple(urls), "scripted"))
-        stack.push_async_callback(found.close)
-        yield found
+        remote = OpenAIEngine(OpenAIOptions(tuple(urls), "scripted"))
+        stack.push_async_callback(remote.close)
+        yield remote
 
 
-async def test_it_learns_what_the_server_can_do():
-    """Probed once, told in the card's words; a strict server refuses what it does not know, and that is all right."""
+async def test_features_are_probed_once():
+    """They appear as the model card's capabilities; a strict server refuses unknown fields, which costs it only features."""
     server = Server()
     async with engine(server) as remote:
         with pytest.raises(NotReady):
@@ -49,8 +49,8 @@ async def test_it_learns_what_the_server_can_do():
         probes = len(server.bodies)
         await remote.check()
         assert len(server.bodies) == probes
-        found = remote.capabilities
-        assert (found.logprobs, found.prefix, found.score, found.guided, found.counts) == (True, False, False, (), "bounded")
+        able = remote.capabilities
+        assert (able.logprobs, able.prefix, able.score, able.guided, able.counts) == (True, False, False, (), "bounded")
         assert remote.context_length == 4096
         assert remote.special_tokens == CONTROL_TOKENS
         assert not remote.features.priority
@@ -58,13 +58,13 @@ async def test_it_learns_what_the_server_can_do():
 
 @pytest.mark.parametrize("draws", [True, False], ids=["n at once", "one by one"])
 async def test_texts_and_usage_are_the_servers(draws: bool):  # noqa: FBT001 - a parameter
-    """Whole texts, an end for each sample, the account that the server reports; prompts count for each request."""
+    """Texts are whole, each sample ends, usage is what the server reports; the prompt counts for each request."""
     server = Server(draws=draws)
     async with engine(server) as remote:
         await remote.check()
         before = server.engine.totals
-        call = Generation(CALL.prompt, CALL.sampling, n=8, caller=Caller(session="solve_1"))
-        texts, usage, deltas = await said(remote, call)
+        call = Generation(CALL.prompt, CALL.sampling, n=8, call=call_of(session="solve_1"))
+        texts, usage, deltas = await complete(remote, call)
         assert all(texts)
         assert len({*texts}) > 1
         assert sorted(d.index for d in deltas if d.finish_reason) == list(range(8))
@@ -72,47 +72,47 @@ async def test_texts_and_usage_are_the_servers(draws: bool):  # noqa: FBT001 - a
         assert usage.completion_tokens == spent.completion_tokens - before.completion_tokens
         assert usage.prompt_tokens == spent.prompt_tokens - before.prompt_tokens
         assert server.sessions[-1] == "solve_1"
-        assert (await said(remote, call)).texts == texts, "the same seed, the same samples"
+        assert (await complete(remote, call)).texts == texts, "the same seed, the same samples"
         assert remote.count(CALL.prompt) >= server.engine.count(CALL.prompt), "a bound is never too small"
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 async def test_reasoning_is_no_part_of_the_solution(name: str):
-    """It is read, counted and left out."""
+    """Reasoning is read, counted and left out."""
     async with engine(Server(thinks=name)) as thinking, engine(Server()) as plain:
         for remote in (thinking, plain):
             await remote.check()
-        told, without = await said(thinking, CALL), await said(plain, CALL)
-        assert told.texts == without.texts
-        assert sum(delta.tokens for delta in told.deltas) == sum(delta.tokens for delta in without.deltas) + 1
+        with_reasoning, without = await complete(thinking, CALL), await complete(plain, CALL)
+        assert with_reasoning.texts == without.texts
+        assert sum(delta.tokens for delta in with_reasoning.deltas) == sum(delta.tokens for delta in without.deltas) + 1
 
 
-async def test_usage_that_is_not_told_is_bounded_from_above():
+async def test_usage_that_is_not_reported_is_bounded_from_above():
     """A server without usage, and a stream that was left, are charged at least what they computed."""
-    server = Server(tells_usage=False)
+    server = Server(reports_usage=False)
     async with engine(server) as remote:
         await remote.check()
         before = server.engine.totals
-        _, usage, _ = await said(remote, CALL)
+        _, usage, _ = await complete(remote, CALL)
         spent = server.engine.totals
         assert usage.completion_tokens >= spent.completion_tokens - before.completion_tokens
         assert usage.prompt_tokens >= spent.prompt_tokens - before.prompt_tokens
         before = server.engine.totals
-        async with remote.generate(CALL) as running:
-            async for _ in running:
+        async with remote.generate(CALL) as stream:
+            async for _ in stream:
                 break
         await wait_until(lambda: server.engine.in_flight == 0)
-        assert running.usage.prompt_tokens >= server.engine.totals.prompt_tokens - before.prompt_tokens
+        assert stream.usage.prompt_tokens >= server.engine.totals.prompt_tokens - before.prompt_tokens
 
 
 async def test_leaving_closes_the_stream_and_the_server_stops():
-    """Also when the reader is cancelled in the middle."""
+    """This holds too when the reader is cancelled in the middle."""
     server = Server(ScriptedEngine(ScriptedOptions(token_seconds=0.05)))
     async with engine(server) as remote:
         await remote.check()
         aborted = server.engine.aborted
         with anyio.move_on_after(0.3) as scope:
-            await said(remote, CALL)
+            await complete(remote, CALL)
         assert scope.cancelled_caught
         assert remote.in_flight == 0
         await wait_until(lambda: server.engine.in_flight == 0)
@@ -132,24 +132,24 @@ async def test_leaving_closes_the_stream_and_the_server_stops():
     ids=["500", "400", "429", "503", "breaks at once", "breaks midway"],
 )
 async def test_refusals_are_typed(server: Server, kind: type[CounterpointError]):
-    """A busy server says when to come back; a stream that ends early is a failure."""
+    """A busy server sends the time to come back; a stream that ends early is a failure."""
     async with engine(server) as remote:
         await remote.check()
         with pytest.raises(kind) as raised:
-            await said(remote, CALL)
+            await complete(remote, CALL)
         assert raised.value.retry_after == {429: 7.0, 503: 1.0}.get(server.status)
 
 
-async def test_guides_that_the_server_lacks_are_refused_before_it_is_asked():
-    """As the caller's mistake."""
+async def test_guides_that_the_server_lacks_are_refused_without_a_request():
+    """It is the caller's mistake."""
     async with engine(Server()) as remote:
         await remote.check()
         with pytest.raises(InvalidRequest):
-            await said(remote, Generation(CALL.prompt, CALL.sampling, guide=Guide("regex", "x")))
+            await complete(remote, Generation(CALL.prompt, CALL.sampling, guide=Guide("regex", "x")))
 
 
 async def test_a_session_stays_on_its_replica():
-    """And sessions spread; when a replica goes, only its own sessions move."""
+    """Sessions are spread, and when a replica goes, only its own sessions move."""
     servers = [Server() for _ in range(3)]
     async with engine(*servers) as remote:
         await remote.check()
@@ -157,7 +157,7 @@ async def test_a_session_stays_on_its_replica():
         for number in range(12):
             for _ in range(2):
                 counts = [len(server.bodies) for server in servers]
-                await said(remote, Generation(CALL.prompt, Sampling(max_tokens=2), caller=Caller(session=f"s{number}")))
+                await complete(remote, Generation(CALL.prompt, Sampling(max_tokens=2), call=call_of(session=f"s{number}")))
                 (home,) = [k for k, server in enumerate(servers) if len(server.bodies) > counts[k]]
                 assert homes.setdefault(f"s{number}", home) == home
         assert len(set(homes.values())) > 1
@@ -174,13 +174,13 @@ async def test_a_replica_with_its_share_of_the_load_is_passed_over():
     servers = [Server(ScriptedEngine(ScriptedOptions(first_token_seconds=0.2))) for _ in range(2)]
     async with engine(*servers) as remote:
         await remote.check()
-        asked = [len(server.bodies) for server in servers]
+        before = [len(server.bodies) for server in servers]
         async with anyio.create_task_group() as group:
             for _ in range(16):
-                group.start_soon(said, remote, Generation(CALL.prompt, CALL.sampling, caller=Caller(session="one")))
-        took = sorted(len(server.bodies) - before for server, before in zip(servers, asked, strict=True))
-        assert sum(took) == 16
-        assert took[1] <= 11, "at most 1.25 times the mean, and one"
+                group.start_soon(complete, remote, Generation(CALL.prompt, CALL.sampling, call=call_of(session="one")))
+        added = sorted(len(server.bodies) - count for server, count in zip(servers, before, strict=True))
+        assert sum(added) == 16
+        assert added[1] <= 11, "at most 1.25 times the mean, and one"
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -190,11 +190,11 @@ async def test_another_replica_answers_for_one_that_does_not(status: int):
     async with engine(*servers) as remote:
         await remote.check()
         for number in range(8):
-            texts, _, _ = await said(remote, Generation(CALL.prompt, CALL.sampling, caller=Caller(session=f"s{number}")))
+            texts, _, _ = await complete(remote, Generation(CALL.prompt, CALL.sampling, call=call_of(session=f"s{number}")))
             assert texts[0]
 
 
-async def test_a_dead_replica_is_left_alone_and_found_again():
+async def test_a_dead_replica_gets_no_calls_until_it_is_back():
     """Its breaker opens, calls go elsewhere, /readyz stays green, and it comes back when it answers."""
     first, second = Server(), Server()
     async with serve(second.app()) as alive:
@@ -204,9 +204,11 @@ async def test_a_dead_replica_is_left_alone_and_found_again():
         await remote.check()
         assert [replica.breaker.open for replica in remote.replicas] == [False, True]
         for number in range(6):
-            assert (await said(remote, Generation(CALL.prompt, CALL.sampling, caller=Caller(session=f"s{number}")))).texts[0]
-        found = {s.labels["replica"]: s.value for f in remote.metrics.collect() for s in f.samples if "breaker" in s.name}
-        assert sorted(found.values()) == [0.0, 1.0]
+            assert (
+                await complete(remote, Generation(CALL.prompt, CALL.sampling, call=call_of(session=f"s{number}")))
+            ).texts[0]
+        opened = {s.labels["replica"]: s.value for f in remote.metrics.collect() for s in f.samples if "breaker" in s.name}
+        assert sorted(opened.values()) == [0.0, 1.0]
     with pytest.raises(NotReady):
         await remote.check()
     await remote.close()

@@ -1,4 +1,4 @@
-"""The scripted engine: deterministic, exactly counted, and as slow or as unreliable as a test wants it."""
+"""The scripted engine: deterministic, exactly counted, and as slow or as unreliable as a test needs."""
 
 import json
 from collections import Counter
@@ -9,10 +9,9 @@ import pytest
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
-from services.engines import scripts
 from services.engines.protocol import Generation, Guide, Prompt
-from services.engines.scripted import ScriptedEngine, ScriptedOptions, tokens
-from services.engines.testing import asking, said
+from services.engines.scripted import Plausible, ScriptedEngine, ScriptedOptions, fixed, tokens
+from services.engines.testing import complete, user_prompt
 from services.errors import ContextExceeded, EngineFailed
 
 pytestmark = pytest.mark.anyio
@@ -21,20 +20,20 @@ CRITIQUE = "Judge it.\nCorrectness of the step: Correct|Wrong\n<solution x>\n{}\
 
 
 def generation(text: str = "What is 3 + 4 * 5?\n\nSolve it.", n: int = 1, **sampling: object) -> Generation:
-    """A call with a seed."""
-    return Generation(asking(text), Sampling.model_validate({"seed": 7, **sampling}), n)
+    """Return a generation with a seed."""
+    return Generation(user_prompt(text), Sampling.model_validate({"seed": 7, **sampling}), n)
 
 
 def always(text: str, **options: object) -> ScriptedEngine:
-    """An engine that always says `text`."""
-    return ScriptedEngine(ScriptedOptions(script=scripts.fixed(text), **options))  # pyright: ignore[reportArgumentType] - knobs of any type
+    """Return an engine that always writes `text`."""
+    return ScriptedEngine(ScriptedOptions(script=fixed(text), **options))  # pyright: ignore[reportArgumentType] - knobs of any type
 
 
-async def test_the_same_call_says_the_same() -> None:
+async def test_the_same_call_gives_the_same_text() -> None:
     """Text is a function of prompt, seed and sample; samples and seeds differ."""
-    first, usage, _ = await said(ScriptedEngine(), generation(n=16))
-    again, usage_again, _ = await said(ScriptedEngine(), generation(n=16))
-    other, _, _ = await said(ScriptedEngine(), generation(n=16, seed=8))
+    first, usage, _ = await complete(ScriptedEngine(), generation(n=16))
+    again, usage_again, _ = await complete(ScriptedEngine(), generation(n=16))
+    other, _, _ = await complete(ScriptedEngine(), generation(n=16, seed=8))
     assert (first, usage) == (again, usage_again)
     assert len(set(first)) > 1
     assert other != first
@@ -42,7 +41,7 @@ async def test_the_same_call_says_the_same() -> None:
 
 async def test_it_computes_and_sometimes_slips() -> None:
     """Most solutions reach the right answer step by step; a share near the error rate does not."""
-    texts, _, _ = await said(ScriptedEngine(), generation(n=64))
+    texts, _, _ = await complete(ScriptedEngine(), generation(n=64))
     assert "Step 1: 4 * 5 = 20\nStep 2: 3 + 20 = 23\nThe answer is \\boxed{23}." in texts
     right = sum(text.endswith("\\boxed{23}.") for text in texts)
     assert 0.5 < right / 64 < 0.9
@@ -50,27 +49,27 @@ async def test_it_computes_and_sometimes_slips() -> None:
 
 async def test_a_prefix_is_continued_and_not_repeated() -> None:
     """After a kept first step the solution goes on with the second."""
-    options = ScriptedOptions(script=scripts.Plausible(error_rate=0))
-    call = Generation(asking("What is 3 + 4 * 5?\n\nSolve it.", "Step 1: 4 * 5 = 20\n"), Sampling())
-    texts, _, _ = await said(ScriptedEngine(options), call)
+    options = ScriptedOptions(script=Plausible(error_rate=0))
+    call = Generation(user_prompt("What is 3 + 4 * 5?\n\nSolve it.", "Step 1: 4 * 5 = 20\n"), Sampling())
+    texts, _, _ = await complete(ScriptedEngine(options), call)
     assert texts == ["Step 2: 3 + 20 = 23\nThe answer is \\boxed{23}."]
 
 
 async def test_the_critique_finds_the_wrong_step() -> None:
     """A critic that never misjudges marks the false equation, and everything after it, in the published format."""
-    engine = ScriptedEngine(ScriptedOptions(script=scripts.Plausible(misjudge_rate=0)))
+    engine = ScriptedEngine(ScriptedOptions(script=Plausible(misjudge_rate=0)))
     solution = "Step 1: 1 + 1 = 2\nStep 2: 2 + 2 = 5\nThe answer is \\boxed{5}."
-    texts, _, _ = await said(engine, generation(CRITIQUE.format(solution)))
+    texts, _, _ = await complete(engine, generation(CRITIQUE.format(solution)))
     labels = [line.rpartition(" ")[2] for line in texts[0].splitlines() if line.startswith("Correctness")]
     assert labels == ["Correct", "Wrong", "Wrong", "Wrong"]
 
 
 async def test_a_choice_is_chosen_with_probabilities() -> None:
     """A choice guide gets one of its values, whose alternatives include the opposite label."""
-    engine = ScriptedEngine(ScriptedOptions(script=scripts.Plausible(misjudge_rate=0)))
-    prompt = asking(CRITIQUE.format("Step 1: 1 + 1 = 3"))
+    engine = ScriptedEngine(ScriptedOptions(script=Plausible(misjudge_rate=0)))
+    prompt = user_prompt(CRITIQUE.format("Step 1: 1 + 1 = 3"))
     call = Generation(prompt, Sampling(), guide=Guide("choice", ("correct", "incorrect")), top_logprobs=5)
-    texts, _, deltas = await said(engine, call)
+    texts, _, deltas = await complete(engine, call)
     (choice,) = deltas[0].logprobs
     assert [choice.token, *texts] == ["incorrect", "incorrect"]
     assert {name for name, _ in choice.top} >= {"incorrect", "correct"}
@@ -79,11 +78,11 @@ async def test_a_choice_is_chosen_with_probabilities() -> None:
 
 async def test_a_schema_is_followed() -> None:
     """A JSON guide gets a document of its schema, with labels under the steps' numbers."""
-    engine = ScriptedEngine(ScriptedOptions(script=scripts.Plausible(misjudge_rate=0)))
+    engine = ScriptedEngine(ScriptedOptions(script=Plausible(misjudge_rate=0)))
     label = {"enum": ["correct", "incorrect"]}
     schema = {"type": "object", "properties": {"labels": {"type": "object", "properties": {"1": label, "2": label}}}}
-    prompt = asking(CRITIQUE.format("Step 1: 1 + 1 = 2\nStep 2: 2 + 2 = 5"))
-    texts, _, _ = await said(engine, Generation(prompt, Sampling(), guide=Guide("json", json.dumps(schema))))
+    prompt = user_prompt(CRITIQUE.format("Step 1: 1 + 1 = 2\nStep 2: 2 + 2 = 5"))
+    texts, _, _ = await complete(engine, Generation(prompt, Sampling(), guide=Guide("json", json.dumps(schema))))
     assert json.loads(texts[0]) == {"labels": {"1": "correct", "2": "incorrect"}}
 
 
@@ -91,7 +90,7 @@ async def test_counts_are_exact() -> None:
     """Usage is the prompt once and every token generated; deltas and totals add up to it."""
     engine = ScriptedEngine()
     call = generation(n=3)
-    texts, usage, deltas = await said(engine, call)
+    texts, usage, deltas = await complete(engine, call)
     completion = sum(len(tokens(text)) for text in texts)
     assert usage == Usage(prompt_tokens=engine.count(call.prompt), completion_tokens=completion)
     assert sum(delta.tokens for delta in deltas) == completion
@@ -111,20 +110,20 @@ async def test_counts_are_exact() -> None:
 )
 async def test_it_ends_where_it_should(sampling: dict[str, object], text: str, completion_tokens: int, finish: str) -> None:
     """A stop string is left out and its tokens counted; `max_tokens` cuts."""
-    call = Generation(asking("Count."), Sampling.model_validate(sampling))
-    texts, usage, deltas = await said(always("one two, three"), call)
+    call = Generation(user_prompt("Count."), Sampling.model_validate(sampling))
+    texts, usage, deltas = await complete(always("one two, three"), call)
     assert texts == [text]
     assert usage.completion_tokens == completion_tokens
     assert [delta.finish_reason for delta in deltas] == [*[None] * (len(deltas) - 1), finish]
 
 
 async def test_the_context_bounds_prompt_and_completion() -> None:
-    """A prompt that leaves no room for a token is refused with its length; otherwise the completion is cut."""
+    """A prompt that leaves no token is refused with its length; otherwise the completion is cut."""
     engine = always("a b c", context_length=8)
-    texts, _, deltas = await said(engine, generation("x y"))
+    texts, _, deltas = await complete(engine, generation("x y"))
     assert (texts, deltas[-1].finish_reason) == (["a "], "length")
     with pytest.raises(ContextExceeded) as refusal:
-        await said(engine, generation("u v w x y"))
+        await complete(engine, generation("u v w x y"))
     assert refusal.value.needed == 13
 
 
@@ -136,7 +135,7 @@ async def test_failures_come_before_and_amid() -> None:
         for _ in range(2):
             engine = ScriptedEngine(ScriptedOptions(failure_rate=1.0))
             with pytest.raises(EngineFailed):
-                await said(engine, generation(seed=seed))
+                await complete(engine, generation(seed=seed))
             outcomes.append(engine.totals.completion_tokens)
             assert (engine.aborted, engine.in_flight) == (1, 0)
         assert outcomes[0] == outcomes[1]
@@ -146,20 +145,20 @@ async def test_failures_come_before_and_amid() -> None:
 
 async def test_garbage_is_of_no_use() -> None:
     """With garbage rate 1 no sample holds an answer."""
-    texts, _, _ = await said(ScriptedEngine(ScriptedOptions(garbage_rate=1.0)), generation(n=8))
+    texts, _, _ = await complete(ScriptedEngine(ScriptedOptions(garbage_rate=1.0)), generation(n=8))
     assert not any("answer" in text for text in texts)
 
 
 async def test_leaving_early_stops_it() -> None:
     """A consumer that is cancelled or leaves frees the engine, which accounts for what it had generated."""
     engine = always("a b c d e f", token_seconds=3600.0)
-    async with engine.generate(generation()) as running:
+    async with engine.generate(generation()) as stream:
         assert engine.in_flight == 1
-        async for delta in running:
+        async for delta in stream:
             assert (delta.text, delta.tokens) == ("a", 1)
             break
     with anyio.move_on_after(0.01) as scope:
-        await said(engine, generation(seed=8))
+        await complete(engine, generation(seed=8))
     assert scope.cancelled_caught
     assert (engine.in_flight, engine.aborted, engine.totals.completion_tokens) == (0, 2, 2)
 
@@ -167,7 +166,7 @@ async def test_leaving_early_stops_it() -> None:
 async def test_a_repeated_beginning_is_cached() -> None:
     """Messages that an earlier prompt began with too count as cached."""
     engine = always("ok")
-    first = asking("a long problem")
+    first = user_prompt("a long problem")
     longer = Prompt((*first.messages, Message(role="assistant", content="b"), Message(role="user", content="c")))
-    usages = [(await said(engine, Generation(p, Sampling()))).usage for p in (first, longer, longer)]
+    usages = [(await complete(engine, Generation(p, Sampling()))).usage for p in (first, longer, longer)]
     assert [usage.cached_tokens for usage in usages] == [0, engine.count(first), engine.count(longer)]

@@ -8,15 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.contracts.problem import Message
-from services.engines.gguf_file import read_gguf
-from services.engines.gguf_tokenizer import PRE_TOKENIZERS, gguf_tokenizer
-from services.engines.llama import Event, Llama
+from services.engines.llama.library import Event, Llama
 from services.engines.models import SMOLLM2, ModelError, model_path
 from services.engines.protocol import Prompt
-from services.engines.testing import asking
-from services.engines.tokenizer import ChatTokenizer, load_tokenizer
+from services.engines.testing import user_prompt
+from services.engines.tokenizers import PRE_TOKENIZERS, ChatTokenizer, gguf_tokenizer, load_tokenizer, read_gguf
 from services.errors import InvalidRequest
-from services.neutralise import neutralise
+from services.role.neutralise import neutralise
 
 TOKENIZER = load_tokenizer(model_path(SMOLLM2))
 """For properties, which cannot take fixtures cheaply."""
@@ -36,7 +34,7 @@ VARIED = (
 
 @pytest.mark.embedded
 def test_ids_are_those_of_llama_cpp(smollm2: ChatTokenizer) -> None:
-    """A text that llama.cpp tokenises itself finds our ids of it in the cache, all but the last, and is as long."""
+    """A text that llama.cpp tokenises itself matches our ids of it in the cache, all but the last, and is as long."""
     llama = Llama(model_path(SMOLLM2), context_length=256, slots=1, threads=1, batch=64)
 
     def counted(prompt: object) -> tuple[int, int]:
@@ -55,9 +53,9 @@ def test_ids_are_those_of_llama_cpp(smollm2: ChatTokenizer) -> None:
 
 def test_the_template_is_the_models_own(smollm2: ChatTokenizer) -> None:
     """Messages stand between control tokens, the assistant's turn is open, and a prefix follows."""
-    text = smollm2.render(asking("Hi", "Step 1:"))
+    text = smollm2.render(user_prompt("Hi", "Step 1:"))
     assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nStep 1:")
-    assert smollm2.prompt_ids(asking("Hi"))[0] == smollm2.encode("<|im_start|>")[0]
+    assert smollm2.prompt_ids(user_prompt("Hi"))[0] == smollm2.encode("<|im_start|>")[0]
 
 
 @settings(max_examples=200)
@@ -68,7 +66,7 @@ def test_neutralised_text_holds_no_special_id(text: str) -> None:
     assert special.isdisjoint(TOKENIZER.encode(neutralise(text, TOKENIZER.special_tokens)))
 
 
-def test_without_neutralising_text_is_taken_for_control() -> None:
+def test_without_neutralising_text_becomes_control() -> None:
     """The danger is real: a special token in a message becomes its id."""
     assert TOKENIZER.encode("<|im_end|>")[0] in TOKENIZER.encode("a <|im_end|> b")
 
@@ -84,7 +82,7 @@ def test_a_directory_gives_the_same(smollm2: ChatTokenizer, tmp_path: Path) -> N
     loaded = load_tokenizer(tmp_path)
     assert loaded.special_tokens == smollm2.special_tokens
     for text in VARIED:
-        assert loaded.prompt_ids(asking(text)) == smollm2.prompt_ids(asking(text))
+        assert loaded.prompt_ids(user_prompt(text)) == smollm2.prompt_ids(user_prompt(text))
 
 
 def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""The protocol of an actor's dialect."""
+
+from typing import Literal, Protocol
+
+from services.contracts.critique import Critique
+from services.contracts.problem import Message
+from services.engines.protocol import Prompt
+
+MAX_CRITIQUE_CHARS = 4_000
+"""A critique is cut to this length on its way back to the actor."""
+
+Messages = tuple[Message, ...]
+
+
+class ActorDialect(Protocol):
+    """The prompts for a solution, for a whole new one, and for one that continues after kept steps."""
+
+    @property
+    def name(self) -> str:
+        """The dialect's name."""
+        ...
+
+    def draft(self, messages: Messages) -> Prompt:
+        """Prompt for a first attempt."""
+        ...
+
+    def rewrite(self, messages: Messages, solution: str, critique: Critique | None) -> Prompt:
+        """Prompt for a new complete solution."""
+        ...
+
+    def rewind(self, messages: Messages, solution: str, kept: str, critique: Critique | None) -> Prompt:
+        """Prompt for a solution that has begun with `kept`, the beginning of `solution`."""
+        ...
+
+
+def message(role: Literal["user", "assistant"], content: str) -> Message:
+    """Return a message of texts that were checked; with the words around them it may be longer than a message may be."""
+    return Message.model_construct(role=role, content=content)

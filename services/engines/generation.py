@@ -1,0 +1,148 @@
+"""The parts of a generation that all engines share: its account, its stream of deltas, and the limits of the context.
+
+A stream either draws deltas from a generator of its engine (`GeneratedStream`), or the engine pushes them into it from a
+task or a thread of its own (`QueuedStream`). In both the engine keeps the `Meter`.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.from_thread import BlockingPortal
+
+from services.contracts.usage import Usage
+from services.engines.protocol import Delta, TokenLogprobs
+from services.errors import ContextExceeded, CounterpointError
+
+
+@dataclass(slots=True)
+class Meter:
+    """The mutable account of a generation of `samples` samples; `usage` is its frozen view."""
+
+    samples: int = 1
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    finished: set[int] = field(default_factory=set[int])
+
+    @property
+    def usage(self) -> Usage:
+        """The account so far."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            completion_tokens=self.completion_tokens,
+        )
+
+    @property
+    def complete(self) -> bool:
+        """True once every sample has finished."""
+        return len(self.finished) == self.samples
+
+    def count(self, delta: Delta, *, scored: bool = False) -> None:
+        """Add a delta; tokens that were `scored` count as prompt."""
+        if scored:
+            self.prompt_tokens += delta.tokens
+        else:
+            self.completion_tokens += delta.tokens
+        if delta.finish_reason:
+            self.finished.add(delta.index)
+
+
+@dataclass(slots=True)
+class GeneratedStream:
+    """A generation whose deltas an asynchronous generator yields, which keeps the meter as it goes."""
+
+    meter: Meter
+    deltas: AsyncGenerator[Delta]
+
+    @property
+    def usage(self) -> Usage:
+        """The account so far."""
+        return self.meter.usage
+
+    def __aiter__(self) -> AsyncIterator[Delta]:
+        return self.deltas
+
+
+class QueuedStream:
+    """A generation whose deltas are put into a queue on the event loop, without waiting for the reader."""
+
+    def __init__(self, samples: int) -> None:
+        self.meter = Meter(samples)
+        self._unfinished = samples
+        self._send, self._receive = anyio.create_memory_object_stream[Delta | CounterpointError](float("inf"))
+
+    @property
+    def usage(self) -> Usage:
+        """The account so far."""
+        return self.meter.usage
+
+    async def __aiter__(self) -> AsyncIterator[Delta]:
+        while self._unfinished:
+            item = await self._receive.receive()
+            if isinstance(item, CounterpointError):
+                raise item
+            self._unfinished -= item.finish_reason is not None
+            yield item
+
+    def put(self, item: Delta | CounterpointError) -> None:
+        """Queue a delta, or the error that ends the generation."""
+        self._send.send_nowait(item)
+
+    def close(self) -> None:
+        """Close the queue once it is no longer read."""
+        self._send.close()
+        self._receive.close()
+
+
+class MeteredEngine:
+    """The engine's own account: `totals` adds up every generation's usage, `aborted` counts those left before their end."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.aborted = 0
+        self.totals = Usage()
+
+    @contextmanager
+    def _metered(self, meter: Meter) -> Generator[None]:
+        """Count a generation while it runs, and add its account at the end."""
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            self.aborted += not meter.complete
+            self.totals += meter.usage
+
+
+def tokens_left(context_length: int, prompt_tokens: int, needed: int = 1) -> int:
+    """Return the tokens that the context leaves after a prompt. Raises `ContextExceeded` if fewer than `needed`."""
+    if prompt_tokens + needed > context_length:
+        raise ContextExceeded(needed=prompt_tokens + needed, context_length=context_length)
+    return context_length - prompt_tokens
+
+
+def scored_deltas(pieces: Sequence[str], logprobs: Sequence[float]) -> Generator[Delta]:
+    """Yield a delta for each token of a scored text. Raises `ValueError` unless each has a log-probability."""
+    for place, (text, logprob) in enumerate(zip(pieces, logprobs, strict=True), start=1):
+        yield Delta(0, text, 1, (TokenLogprobs(text, logprob),), "stop" if place == len(pieces) else None)
+
+
+@asynccontextmanager
+async def background_tasks() -> AsyncGenerator[tuple[TaskGroup, BlockingPortal]]:
+    """Open a task group that is cancelled when its body ends, and a portal through which threads reach the event loop.
+
+    Raises what the body raises, instead of a group of it.
+    """
+    failure: Exception | None = None
+    async with BlockingPortal() as portal, anyio.create_task_group() as group:
+        try:
+            yield group, portal
+        except Exception as error:  # noqa: BLE001 - it is raised again below
+            failure = error
+        group.cancel_scope.cancel()
+    if failure:
+        raise failure

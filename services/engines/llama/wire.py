@@ -1,0 +1,124 @@
+"""The wire format of llama.cpp's completion endpoint: requests out, events in. Pure functions.
+
+Sampling is plain: temperature first, then top_p, and none of llama.cpp's other samplers. Log-probabilities are those of the
+model, before temperature and before any guide.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.engines.llama.library import Event
+from services.engines.protocol import Delta, Generation, Guide, TokenLogprobs
+from services.engines.seeds import base_seed
+from services.errors import CounterpointError, EngineFailed, InvalidRequest
+
+BAD_REQUEST = 400
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The fields that all samples of a generation share, and the seed of sample 0."""
+
+    fields: Mapping[str, object]
+    seed: int
+
+    def samples(self, chosen: range) -> dict[str, object]:
+        """Return the request for some of the samples; llama.cpp gives the k-th of them the request's seed + k."""
+        return {**self.fields, "n": len(chosen), "seed": self.seed + chosen.start}
+
+
+def request(generation: Generation, ids: Sequence[int], most: int) -> Request:
+    """Return the request for a generation, of at most `most` tokens for each completion.
+
+    Raises `InvalidRequest` for a guide that is not supported.
+    """
+    sampling = generation.sampling
+    fields = {
+        "prompt": list(ids),
+        "n_predict": min(sampling.max_tokens, most),
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "samplers": ["temperature", "top_p"],
+        "stop": list(sampling.stop),
+        "n_probs": generation.top_logprobs,
+        "stream": True,
+        "return_progress": True,
+        "timings_per_token": True,
+        "cache_prompt": True,
+        **guided(generation.guide),
+    }
+    return Request(fields, base_seed(sampling))
+
+
+def guided(guide: Guide | None) -> dict[str, object]:
+    """Return the fields of a request that constrain its text. Raises `InvalidRequest` for a guide that is not supported."""
+    if guide is None:
+        return {}
+    if guide.kind == "choice" and not isinstance(guide.value, str):
+        return {"grammar": choice_grammar(guide.value)}
+    if guide.kind == "json" and isinstance(guide.value, str):
+        return {"json_schema": _schema(guide.value)}
+    if guide.kind == "grammar" and isinstance(guide.value, str):
+        return {"grammar": guide.value}
+    raise InvalidRequest(f"the embedded engine has no guide of kind {guide.kind!r}")
+
+
+def _schema(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"the schema is not JSON: {error}") from error
+
+
+def choice_grammar(choices: Sequence[str]) -> str:
+    """Return GBNF for one of several texts."""
+    return "root ::= " + " | ".join(f'"{choice.translate(_ESCAPES)}"' for choice in choices)
+
+
+def forced_grammar(ids: Sequence[int]) -> str:
+    """Return GBNF for exactly these tokens."""
+    return "root ::= " + " ".join(f"<[{token}]>" for token in ids)
+
+
+def failure(event: Event) -> CounterpointError | None:
+    """Return the error that an event reports, if it does."""
+    error: dict[str, Any] | None = event.get("error")
+    if error is None:
+        return None
+    kind = InvalidRequest if error.get("code") == BAD_REQUEST else EngineFailed
+    return kind(f"llama.cpp refused: {error.get('message', error)}")
+
+
+def cached_tokens(event: Event) -> int | None:
+    """Return the tokens of the prompt that were in the cache, where the event reports them."""
+    progress: dict[str, int] | None = event.get("prompt_progress")
+    return None if progress is None else progress["cache"]
+
+
+def sample(event: Event) -> int:
+    """Return which sample of its request an event belongs to."""
+    return int(event["choices"][0]["index"])
+
+
+def generated(event: Event) -> int:
+    """Return the tokens generated so far for the event's sample, those whose text is held back included."""
+    return int(event["timings"]["predicted_n"])
+
+
+def delta(event: Event, index: int, tokens: int) -> Delta:
+    """Return what an event adds to sample `index` of the generation, given the tokens it took."""
+    choice: dict[str, Any] = event["choices"][0]
+    reported: dict[str, list[dict[str, Any]]] = choice["logprobs"] or {"content": []}
+    logprobs = tuple(
+        TokenLogprobs(
+            entry["token"],
+            entry["logprob"],
+            tuple((top["token"], top["logprob"]) for top in entry["top_logprobs"]),
+        )
+        for entry in reported["content"]
+    )
+    return Delta(index, choice["text"], tokens, logprobs, choice["finish_reason"])

@@ -1,0 +1,107 @@
+"""Replicas, several servers of one model, and the choice of one for each call.
+
+Rendezvous hashing sends the calls of a session to the same replica, where its prompts' beginnings are cached; a replica that
+has its share of the load comes last, and one whose circuit `breaker` is open gets no calls.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from math import ceil
+
+import httpx
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from services.client import client_for
+from services.engines.openai.breaker import Breaker
+
+SHARE = 1.25
+"""Most calls on a replica, as a multiple of the mean (Mirrokni et al., arXiv 1608.01350)."""
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """A server."""
+
+    url: str
+    client: httpx.AsyncClient
+    breaker: Breaker = field(default_factory=Breaker)
+    in_flight: int = 0
+
+    @property
+    def name(self) -> str:
+        """The host and port."""
+        return self.client.base_url.netloc.decode()
+
+
+class Replicas:
+    """The servers, their load and their health."""
+
+    def __init__(self, urls: Sequence[str], api_key: str | None = None) -> None:
+        """`urls` are base addresses; a path such as `/v1` is kept."""
+        self.all = tuple(Replica(url, client_for(url)) for url in urls)
+        for replica in self.all:
+            if api_key:
+                replica.client.headers["authorization"] = f"Bearer {api_key}"
+        self.registry = CollectorRegistry()
+        labels, registry = ("replica",), self.registry
+        self._requests = Counter(
+            "counterpoint_replica_requests_total", "Requests by how they ended.", (*labels, "outcome"), registry=registry
+        )
+        running = Gauge("counterpoint_replica_in_flight", "Requests running now.", labels, registry=registry)
+        opened = Gauge("counterpoint_replica_breaker_open", "1 while a replica is left alone.", labels, registry=registry)
+        for replica in self.all:
+            running.labels(replica.name).set_function(lambda replica=replica: replica.in_flight)
+            opened.labels(replica.name).set_function(lambda replica=replica: float(replica.breaker.open))
+            for outcome in ("ok", "failed", "busy", "cancelled"):
+                self._requests.labels(replica.name, outcome)
+
+    def order(self, session: str) -> list[Replica]:
+        """Return the replicas that may be called now, best first; those with more than their share of the load come last."""
+        allowed = [replica for replica in self.all if replica.breaker.allows()]
+        total = sum(replica.in_flight for replica in allowed) + 1
+        most = ceil(SHARE * total / max(1, len(allowed)))
+        ranked = sorted(allowed, key=lambda replica: weight(session, replica.url), reverse=True)
+        return sorted(ranked, key=lambda replica: replica.in_flight >= most)
+
+    @contextmanager
+    def using(self, replica: Replica) -> Generator["ReplicaCall"]:
+        """Count a call of a replica, and record its outcome in the breaker."""
+        call = ReplicaCall()
+        replica.in_flight += 1
+        replica.breaker.begin()
+        try:
+            yield call
+        finally:
+            replica.in_flight -= 1
+            self._requests.labels(replica.name, call.outcome).inc()
+            match call.outcome:
+                case "ok" | "busy":
+                    replica.breaker.succeed()
+                case "failed":
+                    replica.breaker.fail(refused=call.refused)
+                case _:
+                    replica.breaker.abandon()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for replica in self.all:
+            await replica.client.aclose()
+
+
+@dataclass(slots=True)
+class ReplicaCall:
+    """A call of a replica, and how it ended: `ok`, `failed`, `busy`, or `cancelled` until it is known."""
+
+    outcome: str = "cancelled"
+    refused: bool = False
+
+    def fail(self, *, refused: bool = False) -> None:
+        """Record a failure; `refused` means that the connection was."""
+        self.outcome, self.refused = "failed", refused
+
+
+def weight(session: str, url: str) -> int:
+    """Return a replica's weight for a session. The highest gets it, and no other session moves when a replica goes."""
+    return int.from_bytes(blake2b(f"{session}\0{url}".encode(), digest_size=8).digest())

@@ -1,0 +1,8 @@
+"""The vLLM engine: vLLM in this process, on a GPU or with its CPU build.
+
+vLLM is an extra, so importing this package does not import it; `engine` and `library` do. `library` alone touches vLLM.
+"""
+
+from services.engines.vllm.options import VllmOptions
+
+__all__ = ["VllmOptions"]

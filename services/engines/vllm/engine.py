@@ -1,0 +1,179 @@
+"""vLLM in this process (`AsyncLLM`): the engine of production, on a GPU; its CPU build runs the same code.
+
+A request is never cancelled from outside while vLLM works on it, but aborted by name until its outputs end: so the abort
+reaches vLLM's own process whatever is being cancelled here, and the tokens are counted to the last one. Samples of one
+generation share one prefill through the prefix cache.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from services.call_context import CallContext
+from services.contracts.model import Capabilities
+from services.engines.generation import MeteredEngine, QueuedStream, background_tasks, scored_deltas, tokens_left
+from services.engines.models import ModelError
+from services.engines.protocol import Delta, Generation, GenerationStream, Prompt
+from services.engines.seeds import base_seed
+from services.engines.tokenizers.chat import ChatTokenizer, load_tokenizer
+from services.engines.vllm.library import Vllm, VllmMetrics, VllmOutput, VllmRequest, VllmSample
+from services.engines.vllm.options import VllmOptions
+from services.errors import CounterpointError, InvalidRequest
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
+CAPABILITIES = Capabilities(
+    prefix=True, logprobs=True, guided=("choice", "regex", "json", "grammar"), score=True, counts="exact"
+)
+
+ABORT_AGAIN_SECONDS = 0.02
+"""Time after which an abort is repeated: vLLM ignores one that comes before the request that it names."""
+
+
+class _VllmStream(QueuedStream):
+    """A generation in progress. `pieces` are the texts of a continuation that is scored and not sampled."""
+
+    def __init__(self, request: VllmRequest, prompt_tokens: int, pieces: tuple[str, ...] = ()) -> None:
+        super().__init__(request.n)
+        self.done = anyio.Event()
+        self._pieces = pieces
+        self._prompt_tokens = prompt_tokens + len(pieces)
+
+    async def pump(self, outputs: AsyncGenerator[VllmOutput]) -> None:
+        """Process every output, to the end that comes by itself or by an abort.
+
+        The prompt counts from the moment that vLLM has the request, even if it is aborted before the prompt is read.
+        """
+        self.meter.prompt_tokens = self._prompt_tokens
+        try:
+            with anyio.CancelScope(shield=True):
+                async for output in outputs:
+                    self._process(output)
+        except CounterpointError as error:
+            self.put(error)
+        finally:
+            self.done.set()
+
+    def _process(self, output: VllmOutput) -> None:
+        if output.cached_tokens is not None:
+            self.meter.cached_tokens = max(self.meter.cached_tokens, output.cached_tokens)
+        if output.prompt_logprobs:
+            for delta in scored_deltas(self._pieces, output.prompt_logprobs[-len(self._pieces) :]):
+                self.put(delta)
+        for sample in output.samples:
+            delta = _delta(sample)
+            self.meter.count(delta)
+            if not self._pieces and (delta.tokens or delta.finish_reason):
+                self.put(delta)
+
+
+def _delta(sample: VllmSample) -> Delta:
+    """Return the new text of a sample; one that was aborted has no finish reason."""
+    reason = sample.finish_reason if sample.finish_reason in {"stop", "length"} else None
+    return Delta(sample.index, sample.text, len(sample.ids), sample.logprobs, reason)  # type: ignore[arg-type]
+
+
+class VllmEngine(MeteredEngine):
+    """A model under vLLM."""
+
+    name = "vllm"
+    capabilities = CAPABILITIES
+
+    def __init__(self, options: VllmOptions, library: Vllm, tokenizer: ChatTokenizer, parameters: int | None) -> None:
+        """Use `load`."""
+        super().__init__()
+        self.model = Path(options.model).name
+        self.context_length = library.context_length
+        self.parameters = parameters
+        self.special_tokens = tokenizer.special_tokens
+        self.metrics: Collector | None = VllmMetrics()
+        self._library = library
+        self._tokenizer = tokenizer
+        self._names = count()
+
+    @classmethod
+    async def load(cls, options: VllmOptions, parameters: int | None = None, kind: type[Vllm] = Vllm) -> "VllmEngine":
+        """Load a model, in half a minute or more. Raises `ModelError` for its tokenizer, `EngineFailed` for the rest."""
+        library = kind(options.arguments(), options.lora)  # on the event loop, which vLLM's own tasks run on
+        try:
+            path = options.tokenizer_path
+            tokenizer = await to_thread.run_sync(load_tokenizer, path) if path else ChatTokenizer(library.tokenizer)
+        except ModelError:
+            library.close()
+            raise
+        return cls(options, library, tokenizer, parameters)
+
+    def count(self, prompt: Prompt) -> int:
+        """Return the tokens of the prompt, exactly. Raises `InvalidRequest` when the chat template refuses it."""
+        return len(self._tokenizer.prompt_ids(prompt))
+
+    @asynccontextmanager
+    async def generate(self, generation: Generation) -> AsyncGenerator[GenerationStream]:
+        """Start generating; see `Engine.generate`. Raises `ContextExceeded`; iterating, `InvalidRequest` for a bad guide."""
+        ids = self._tokenizer.prompt_ids(generation.prompt)
+        sampling = generation.sampling
+        request = VllmRequest(
+            ids=ids,
+            n=generation.n,
+            max_tokens=min(sampling.max_tokens, tokens_left(self.context_length, len(ids))),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=base_seed(sampling),
+            stop=tuple(sampling.stop),
+            guide=generation.guide,
+            top_logprobs=generation.top_logprobs,
+            call=generation.call,
+        )
+        async with self._run(request, _VllmStream(request, len(ids))) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AsyncGenerator[GenerationStream]:
+        """Read `continuation`, which is tokenised by itself; see `Engine.score`.
+
+        vLLM also samples one token after it, which is counted as completion. It reads no prefix cache for this.
+        Raises `ContextExceeded`, and `InvalidRequest` for an empty text.
+        """
+        ids, scored = self._tokenizer.prompt_ids(prompt), self._tokenizer.encode(continuation)
+        if not scored:
+            raise InvalidRequest("an empty text cannot be scored")
+        tokens_left(self.context_length, len(ids) + len(scored))
+        request = VllmRequest(ids=[*ids, *scored], n=1, max_tokens=1, prompt_logprobs=True, call=call)
+        async with self._run(request, _VllmStream(request, len(ids), self._tokenizer.pieces(scored))) as stream:
+            yield stream
+
+    async def check(self) -> None:
+        """Return while vLLM's engine lives; raise `EngineDied` otherwise."""
+        await self._library.check()
+
+    async def close(self) -> None:
+        """End vLLM's engine process and free the model."""
+        await to_thread.run_sync(self._library.close)
+
+    @asynccontextmanager
+    async def _run(self, request: VllmRequest, stream: _VllmStream) -> AsyncGenerator[_VllmStream]:
+        name = f"{request.call.session_id}-{next(self._names)}"
+        with self._metered(stream.meter):
+            try:
+                async with background_tasks() as (group, _):
+                    group.start_soon(stream.pump, self._library.stream(request, name))
+                    try:
+                        yield stream
+                    finally:
+                        await self._abort(stream, name)
+            finally:
+                stream.close()
+
+    async def _abort(self, stream: _VllmStream, name: str) -> None:
+        """Abort a request that still runs, and wait for its last output."""
+        with anyio.CancelScope(shield=True):
+            while not stream.done.is_set():
+                await self._library.abort(name)
+                with anyio.move_on_after(ABORT_AGAIN_SECONDS):
+                    await stream.done.wait()
