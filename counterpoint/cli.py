@@ -21,7 +21,7 @@ from counterpoint.asking import UrlOption, address, request_of
 from counterpoint.ending import stop
 from counterpoint.first import run as run_first
 from counterpoint.shared import SharedEngine
-from orchestrator.access.keys import Tenant, digest, fresh
+from orchestrator.access import Tenant, digest, generate_key
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from services import tracing
@@ -182,7 +182,7 @@ app.add_typer(evaluate.app, name="eval")
 @app.command()
 def key(tenant: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, _ . -")]) -> None:
     """Make a key for a tenant: the key, shown this once, and the entry that the keys' file wants of it."""
-    made = fresh()
+    made = generate_key()
     try:
         entry = Tenant(tenant=tenant, sha256=digest(made))
     except ValidationError as error:

@@ -8,14 +8,14 @@ import anyio
 import httpx
 
 from counterpoint.up import known_variables
-from orchestrator.access.keys import Keys
+from orchestrator.access import Keys
 from orchestrator.settings import OrchestratorSettings
 from services.engines.gguf_file import read_gguf
 from services.engines.models import ModelError
 from services.engines.opening import embedded_options
 from services.engines.tokenizer import load_tokenizer
 from services.errors import NotReady
-from services.redis import Store
+from services.redis import RedisProbe
 from services.settings import (
     CONFIG_VARIABLE,
     ActorSettings,
@@ -79,9 +79,9 @@ def _keys(settings: OrchestratorSettings) -> Finding:
 
 def _redis(settings: OrchestratorSettings) -> Finding:
     async def look() -> None:
-        store = Store(settings.redis_url)
-        async with store.running():
-            await store.check()
+        redis = RedisProbe(settings.redis_url)
+        async with redis.running():
+            await redis.check()
 
     if settings.redis_url is None:
         return Finding("jobs: in memory, they end with the orchestrator; COUNTERPOINT_REDIS_URL makes them durable")

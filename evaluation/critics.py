@@ -15,7 +15,7 @@ from evaluation.items import Item
 from evaluation.runs import Progress, Row, graded, rows_of
 from evaluation.statistics import balanced, calibration_error, mean
 from evaluation.supervision import Services
-from orchestrator.answers import Answers
+from orchestrator.answers import AnswerEquivalence
 from services.contracts.calls import CandidateEvent
 from services.contracts.critique import Critique
 from services.contracts.model import ModelCard
@@ -29,7 +29,7 @@ class Loop:
     """One problem going round: every draft and refinement graded, every critique kept."""
 
     services: Services
-    answers: Answers
+    answers: AnswerEquivalence
     item: Item
     rounds: int
     solutions: list[Row] = field(default_factory=list[Row])
@@ -75,7 +75,7 @@ async def measure(
 ) -> list[str]:
     """Run what is missing in `out`; the lines of the table."""
     kind = await _kind(services)
-    answers = Answers()
+    answers = AnswerEquivalence()
 
     async def loop(item: Item) -> Row:
         return await Loop(services, answers, item, rounds).run(seed, temperature)

@@ -16,7 +16,7 @@ import anyio
 import httpx
 
 from evaluation.items import Item
-from orchestrator.answers import Answers
+from orchestrator.answers import AnswerEquivalence
 from orchestrator.answers.text import compare
 from services.jsonl import appending, read
 
@@ -128,7 +128,7 @@ async def run(
     known = Manifest.load(out) if (out / MANIFEST).exists() else Manifest(seed, {}, {})
     known.with_more(plans, items, seed).save(out)
     found: dict[str, list[Row]] = {}
-    answers = Answers()
+    answers = AnswerEquivalence()
     async with answers.running():
         for plan in plans:
 
@@ -169,7 +169,7 @@ async def rows_of(
     return [rows[item.id] for item in items]
 
 
-async def _solved(client: httpx.AsyncClient, answers: Answers, item: Item, body: dict[str, Any]) -> Row:
+async def _solved(client: httpx.AsyncClient, answers: AnswerEquivalence, item: Item, body: dict[str, Any]) -> Row:
     response = await client.post("/solve", json=body)
     if response.is_error:
         return {"right": False, "tokens": 0, "candidates": [], "failed": response.json()}
@@ -194,7 +194,7 @@ async def _solved(client: httpx.AsyncClient, answers: Answers, item: Item, body:
     }
 
 
-async def graded(answers: Answers, answer: str | None, item: Item) -> bool:
+async def graded(answers: AnswerEquivalence, answer: str | None, item: Item) -> bool:
     """Whether an answer is right: by the set's own test, or by text, number and mathematics."""
     if answer is None:
         return False

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from orchestrator import strategies
-from orchestrator.access.limits import Limits
-from orchestrator.access.room import Room
+from orchestrator.access import AdmissionQueue, TenantQuotas
 from orchestrator.budget import Ledger, LimitReached, Price
 from orchestrator.candidates import view
 from orchestrator.clients import HTTPActor, HTTPCritic
@@ -60,16 +59,16 @@ class Runner:
     critic: HTTPCritic
     equivalence: Equivalence
     metrics: OrchestratorMetrics
-    quotas: Limits = field(default_factory=Limits)
-    room: Room = field(init=False)
+    quotas: TenantQuotas = field(default_factory=TenantQuotas)
+    admission: AdmissionQueue = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
-        self.room = Room(settings.max_in_flight, settings.max_waiting, settings.max_waiting_seconds)
+        self.admission = AdmissionQueue(settings.max_in_flight, settings.max_waiting, settings.max_waiting_seconds)
 
     async def admit(self, request: SolveRequest) -> None:
         """Raise what stands against beginning: `Overloaded`, `NotReady`, a cost limit without prices."""
-        self.room.check()
+        self.admission.check()
         if self._costs(request.budget) and not any(price.prompt or price.completion for price in self._prices().values()):
             message = "max_cost needs prices: set COUNTERPOINT_ACTOR_PRICE_COMPLETION and its like"
             raise InvalidRequest(
@@ -99,12 +98,12 @@ class Runner:
         started = anyio.current_time() if how.started is None else how.started
         limits = self._limits(request.budget, call)
         seconds = limits.max_seconds or self.settings.default_max_seconds
-        async with self.room.taken(), self.quotas.quota(call.tenant, limits, seconds) as grant:
-            solve = self._solve(request, call, grant.limits, started, emit, how)
+        async with self.admission.slot(), self.quotas.reserve(call.tenant, limits, seconds) as quota:
+            solve = self._solve(request, call, quota.limits, started, emit, how)
             try:
                 return await self._run(request, strategy, solve, started, how)
             finally:
-                grant.spent = 0 if how.journal is not None and how.journal.lost else solve.ledger.tokens.total_tokens
+                quota.spent = 0 if how.journal is not None and how.journal.lost else solve.ledger.tokens.total_tokens
 
     async def _run(self, request: SolveRequest, strategy: Strategy, solve: Solve, started: float, how: Run) -> SolveResult:
         limits, ctx = solve.ledger.limits, Context(solve)

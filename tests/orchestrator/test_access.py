@@ -12,11 +12,11 @@ import pytest
 from docket import Docket
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orchestrator.access.limits import RATE, Limits
 from redis_server import RedisServer, redis_server
 from stack import Stack, stack
 
 from orchestrator.access.keys import Keys, Tenant, digest, fresh
-from orchestrator.access.limits import RATE, Limits
 from services.contracts.solve import Budget
 from services.engines.scripted import ScriptedOptions
 from services.errors import QuotaExhausted
