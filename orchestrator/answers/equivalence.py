@@ -54,7 +54,7 @@ class _Worker:
 
 
 class AnswerEquivalence:
-    """Decides whether answers are the same. Outside `running`, and until its worker is `warm`, it compares no symbols."""
+    """Decides whether answers are the same. Without a `warm` worker, symbolic comparisons are `unknown`."""
 
     def __init__(self) -> None:
         self.warm = anyio.Event()
@@ -72,7 +72,7 @@ class AnswerEquivalence:
                 group.cancel_scope.cancel()
 
     async def equivalent(self, a: str, b: str) -> Comparison:
-        """Return whether two answers are the same; `unknown`, which is not `different`, after `LIMIT_SECONDS`."""
+        """Compare two answers within `LIMIT_SECONDS`; `unknown` does not mean `different`."""
         comparison = compare(a, b)
         if comparison != "unknown":
             return comparison

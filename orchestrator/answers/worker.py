@@ -20,7 +20,7 @@ MEMORY_BYTES = 2 * 2**30
 CODES = ("same", "different")
 """The result of a fork by its exit code; any other code means `unknown`."""
 
-WARMING = (
+WARM_UP_PAIRS = (
     ("x+1", "1+x"),
     ("x^2", "x^3"),
     ("(1,2)", "[1,2]"),
@@ -47,17 +47,17 @@ def serve() -> None:
 
 
 def _load() -> Callable[[str, str], bool]:
-    import math_verify  # noqa: PLC0415 - takes seconds, and importing this module must not
+    import math_verify  # noqa: PLC0415 - takes seconds, and which an import of this module must not
 
     library = cast("Any", math_verify)
 
     def same(a: str, b: str) -> bool:
         left, right = (library.parse(f"${text}$", parsing_timeout=None) for text in (a, b))
         if not left or not right:
-            raise ValueError("not mathematics")
+            raise ValueError("not a mathematical expression")
         return any(library.verify(x, y, timeout_seconds=None) for x, y in ((left, right), (right, left)))
 
-    for a, b in WARMING:
+    for a, b in WARM_UP_PAIRS:
         same(a, b)
     return same
 

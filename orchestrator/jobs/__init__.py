@@ -5,20 +5,9 @@ and renews it; every later write carries the claim's epoch, so a worker that los
 Calls are journaled, so the next worker runs the strategy again from its beginning without paying for them twice.
 """
 
-from orchestrator.jobs.job import ClaimedJob, ClaimLost, Job, JobClaimed, JobCommand, JobStatus
+from orchestrator.jobs.job import Job
 from orchestrator.jobs.routes import router
 from orchestrator.jobs.runner import TASK, JobRunner
 from orchestrator.jobs.store import JobStore
 
-__all__ = [
-    "TASK",
-    "ClaimLost",
-    "ClaimedJob",
-    "Job",
-    "JobClaimed",
-    "JobCommand",
-    "JobRunner",
-    "JobStatus",
-    "JobStore",
-    "router",
-]
+__all__ = ["TASK", "Job", "JobRunner", "JobStore", "router"]

@@ -45,7 +45,7 @@ CLAIM_SECONDS = 0.5
 
 @dataclass(slots=True)
 class EventLog:
-    """The events of a claimed job. An event that an earlier worker has appended is not appended again."""
+    """The events of a claimed job; those that an earlier worker has appended are not appended again."""
 
     store: JobStore
     job: ClaimedJob
@@ -110,7 +110,7 @@ class JobJournal:
 
 @dataclass(slots=True)
 class _Supervision:
-    """What a docket task shares with the task that supervises its job: a scope to cancel, and how it came out."""
+    """State shared by a docket's task and the supervision of its job: the scope to cancel, and whether the job has ended."""
 
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     over: anyio.Event = field(default_factory=anyio.Event)
