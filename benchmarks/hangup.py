@@ -1,8 +1,8 @@
-"""How soon the engines are idle after a client hangs up: `python -m benchmarks.hangup`, part of `make bench`.
+"""Time until the engines are idle after a client disconnects: `python -m benchmarks.hangup`, part of `make bench`.
 
-Three real processes on the embedded engine with a real model. Half of the clients leave while the actor writes, half while
-the critic's engine computes a long prompt; of each, half were streaming and half wait for plain JSON. The time is from the
-hang-up until both services report that their engines have let go of everything.
+Three real processes run a real model on the embedded engine. Half of the clients disconnect while the actor writes, half
+while the critic's engine computes a long prompt; in each group, half stream and half wait for plain JSON. The time is
+measured from the disconnect until both services report that their engines have released every generation.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Literal
 import anyio
 import httpx
 
-from benchmarks import say
+from benchmarks import print_line
 from counterpoint.stack import Stack, stack
 
 IDLE_MS = 300.0
@@ -25,42 +25,42 @@ SETTINGS = {"COUNTERPOINT_ACTOR_MODEL": "smollm2", "COUNTERPOINT_CRITIC_MODEL": 
 POLL_SECONDS = 0.003
 GAUGE = "counterpoint_engine_in_flight "
 WORDS = 500
-"""Words of the long problem; its critique's prompt takes a small model seconds to read on one core."""
+"""Words in the long problem. A small model needs seconds on one core for the prompt of its critique."""
 
 During = Literal["writing", "prefill"]
 Mode = Literal["stream", "plain"]
 
 
 async def main(repeats: int) -> int:
-    """Measure and print; 0 if the median is within its limit."""
+    """Measure and print; return 0 if the median is within its limit."""
     times: dict[tuple[During, Mode], list[float]] = {}
     async with stack(SETTINGS) as running:
         kinds = itertools.cycle(itertools.product(("writing", "prefill"), ("stream", "plain")))
         for number, (during, mode) in zip(range(repeats), kinds, strict=False):
             times.setdefault((during, mode), []).append(await idle_after(running, during, mode, number) * 1e3)
-    for (during, mode), some in times.items():
-        middle, most = statistics.median(some), max(some)
-        say(f"hung up during {during}, {mode}: median {middle:.0f} ms, most {most:.0f} ms, of {len(some)}")
+    for (during, mode), samples in times.items():
+        middle, most = statistics.median(samples), max(samples)
+        print_line(f"disconnect during {during}, {mode}: median {middle:.0f} ms, max {most:.0f} ms of {len(samples)}")
     median = statistics.median(itertools.chain(*times.values()))
-    say(f"engines idle after a hang-up, median of {repeats}: {median:.0f} ms, limit {IDLE_MS:.0f} ms")
+    print_line(f"engines idle after a disconnect, median of {repeats}: {median:.0f} ms, limit {IDLE_MS:.0f} ms")
     return int(median > IDLE_MS)
 
 
 async def idle_after(running: Stack, during: During, mode: Mode, number: int) -> float:
-    """Seconds from a hang-up until both engines are idle."""
+    """Disconnect a client; return the seconds until both engines are idle."""
     role = running.actor if during == "writing" else running.critic
     client, seconds = anyio.CancelScope(), float("nan")
     async with anyio.create_task_group() as group:
         group.start_soon(_solve, running.orchestrator, _body(during, mode, number), client)
         await _until(partial(generating, role), 1)
-        await anyio.sleep(0.05 + 0.01 * number)  # somewhere in the middle of it
+        await anyio.sleep(0.05 + 0.01 * number)  # disconnect at different points of the generation
         if await generating(role) != 1:
-            raise RuntimeError(f"the {during} was over before the client hung up")
+            raise RuntimeError(f"the {during} was over before the client disconnected")
         started = time.perf_counter()
         client.cancel()
-        await _until(partial(_busy, running), 0)
+        await _until(partial(_in_flight, running), 0)
         seconds = time.perf_counter() - started
-    return seconds  # noqa: RET504 - the group could, by its type, swallow a return inside it
+    return seconds  # noqa: RET504 - by its type, the task group could swallow a return inside it
 
 
 async def _solve(orchestrator: httpx.AsyncClient, body: object, scope: anyio.CancelScope) -> None:
@@ -71,7 +71,7 @@ async def _solve(orchestrator: httpx.AsyncClient, body: object, scope: anyio.Can
 
 
 def _body(during: During, mode: Mode, number: int) -> dict[str, object]:
-    """A solve whose draft goes on and on, or one that gives the critic much to read."""
+    """Return the body of a solve with a long draft, or with a long prompt for the critic."""
     long = " ".join(f"Box {k} holds {number + k} pencils." for k in range(WORDS // 5))
     return {
         "problem": f"{long if during == 'prefill' else number} How many pencils are there?",
@@ -82,22 +82,22 @@ def _body(during: During, mode: Mode, number: int) -> dict[str, object]:
 
 
 async def generating(service: httpx.AsyncClient) -> int:
-    """Generations in a role service's engine."""
+    """Return the number of generations in a role service's engine."""
     text = (await service.get("/metrics")).text
     return int(float(next(line for line in text.splitlines() if line.startswith(GAUGE)).removeprefix(GAUGE)))
 
 
-async def _busy(running: Stack) -> int:
+async def _in_flight(running: Stack) -> int:
     return await generating(running.actor) + await generating(running.critic)
 
 
-async def _until(read: Callable[[], Awaitable[int]], wanted: int) -> None:
+async def _until(read: Callable[[], Awaitable[int]], expected: int) -> None:
     with anyio.fail_after(60):
-        while await read() != wanted:  # noqa: ASYNC110 - it is another process
+        while await read() != expected:  # noqa: ASYNC110 - the value is in another process
             await anyio.sleep(POLL_SECONDS)
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--repeats", type=int, default=20, help="hang-ups")
-    raise SystemExit(anyio.run(main, arguments.parse_args().repeats, backend_options={"use_uvloop": True}))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=20, help="number of disconnects")
+    raise SystemExit(anyio.run(main, parser.parse_args().repeats, backend_options={"use_uvloop": True}))

@@ -1,12 +1,12 @@
-"""What Counterpoint adds to the time that models take: `python -m benchmarks.overhead`, or `make bench`.
+"""Time that Counterpoint adds to model calls: `python -m benchmarks.overhead`, or `make bench`.
 
-Three real processes on the scripted engine at 50 ms a call, and this one as their client. Every figure is a median, and
-every ratio compares medians of one run; direct calls and solves take turns, so that a noisy machine slows both.
+Three real processes run the scripted engine at 50 ms per call; this process is their client. Ratios compare medians of one
+run. Direct calls and solves alternate, so that a noisy machine slows both.
 
-- `single` against the engine's own time, over both hops, and against a direct call of the actor.
-- best-of-16 with 16 critiques against two engine times.
-- The first event of a streamed solve, from the request.
-- 128 solves in flight: whether all answer, how busy the engines' time is, and whether memory stays flat.
+- `single` against the engine's own time, over both hops, and against a direct call to the actor.
+- best-of-16 with 16 critiques against twice the engine's time.
+- Time to the first event of a streamed solve, as a 95th percentile.
+- 128 solves in flight: failures, throughput, and whether memory stays flat.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import anyio
 import httpx
 
-from benchmarks import say
+from benchmarks import print_line
 from counterpoint.stack import Stack, stack
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
@@ -32,7 +32,7 @@ WIDE_ADDS_MS = 40.0
 FIRST_EVENT_MS = 50.0
 IN_FLIGHT = 128
 FLAT = 1.05
-"""Memory after many solves against memory after the first tenth of them."""
+"""Largest ratio of memory after all solves to memory after the first tenth."""
 
 PROBLEM = "Add 12 and 30 and 7."
 SETTINGS = {
@@ -46,7 +46,7 @@ BEST_OF_16 = {"name": "best_of_n", "n": 16, "stop_early": False}
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured figure and the limit it is held to."""
+    """A measured figure and its limit."""
 
     name: str
     value: float
@@ -54,13 +54,13 @@ class Figure:
     unit: str
 
     def line(self) -> str:
-        """The figure as a line of the report."""
+        """Return the figure as a line of the report."""
         verdict = "ok" if self.value <= self.limit else "ABOVE"
         return f"{self.name:<58}{self.value:>9.2f} {self.unit:<3} limit {self.limit:>7.2f}  {verdict}"
 
 
 async def main(repeats: int, solves: int) -> int:
-    """Measure and print; 0 if every figure is within its limit."""
+    """Measure and print; return 0 if every figure is within its limit."""
     async with stack(SETTINGS) as running:
         await _warm(running)
         figures = [
@@ -70,7 +70,7 @@ async def main(repeats: int, solves: int) -> int:
             *await _in_flight(running, solves),
         ]
     for figure in figures:
-        say(figure.line())
+        print_line(figure.line())
     return int(any(figure.value > figure.limit for figure in figures))
 
 
@@ -89,18 +89,18 @@ async def _single(running: Stack, repeats: int) -> list[Figure]:
         direct.append(await _timed(lambda: _direct(running)))
         solved.append(await _timed(lambda: _solve(running.orchestrator, "single")))
         engine.append(await _timed(_engine_alone))
-    through, alone, itself = (statistics.median(times) for times in (solved, direct, engine))
-    say(f"single {_ms(through)}, direct call {_ms(alone)}, engine {_ms(itself)}; p50 of {repeats}")
+    solve, call, base = (statistics.median(times) for times in (solved, direct, engine))
+    print_line(f"single {_ms(solve)}, direct call {_ms(call)}, engine {_ms(base)}; p50 of {repeats}")
     return [
-        Figure("single adds to the engine's time, both hops, p50", (through - itself) * 1e3, SINGLE_ADDS_MS, "ms"),
-        Figure("single / direct call of the actor", through / alone, 1.1, "x"),
+        Figure("single adds to the engine's time, both hops, p50", (solve - base) * 1e3, SINGLE_ADDS_MS, "ms"),
+        Figure("single / direct call to the actor", solve / call, 1.1, "x"),
     ]
 
 
 async def _wide(running: Stack, repeats: int) -> list[Figure]:
     times = [await _timed(lambda: _solve(running.orchestrator, BEST_OF_16)) for _ in range(repeats)]
     wide = statistics.median(times)
-    say(f"best-of-16 with 16 critiques {_ms(wide)}, two engine times {_ms(2 * ENGINE_SECONDS)}; p50 of {repeats}")
+    print_line(f"best-of-16 with 16 critiques {_ms(wide)}, two engine times {_ms(2 * ENGINE_SECONDS)}; p50 of {repeats}")
     return [
         Figure(
             "best-of-16 + 16 critiques adds to two engine times, p50", (wide - 2 * ENGINE_SECONDS) * 1e3, WIDE_ADDS_MS, "ms"
@@ -121,31 +121,31 @@ async def _first_event(running: Stack, repeats: int) -> list[Figure]:
 
 
 async def _in_flight(running: Stack, solves: int) -> list[Figure]:
-    """`solves` solves, `IN_FLIGHT` at a time."""
-    room = anyio.CapacityLimiter(IN_FLIGHT)
+    """Run `solves` solves, `IN_FLIGHT` at a time."""
+    limiter = anyio.CapacityLimiter(IN_FLIGHT)
     memory: list[float] = []
     done = failed = 0
 
-    async def one() -> None:
+    async def solve_one() -> None:
         nonlocal done, failed
-        async with room:
+        async with limiter:
             try:
                 await _solve(running.orchestrator, "refine")
             except httpx.HTTPError as error:
-                say(f"a solve failed: {error!r}")
+                print_line(f"a solve failed: {error!r}")
                 failed += 1
             done += 1
             if done in {solves // 10, solves}:
                 memory.append(running.resident_mib())
 
-    async def all_of_them() -> None:
+    async def solve_all() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(solves):
-                group.start_soon(one)
+                group.start_soon(solve_one)
 
-    seconds = await _timed(all_of_them)
+    seconds = await _timed(solve_all)
     rate, mib = solves / seconds, " -> ".join(f"{amount:.0f}" for amount in memory)
-    say(f"{solves} refine solves, {IN_FLIGHT} in flight: {rate:.0f} a second, memory {mib} MiB")
+    print_line(f"{solves} refine solves, {IN_FLIGHT} in flight: {rate:.0f} per second, memory {mib} MiB")
     return [
         Figure(f"failures with {IN_FLIGHT} in flight", failed, 0, ""),
         Figure("memory at the end / after a tenth", memory[1] / memory[0], FLAT, "x"),
@@ -168,7 +168,7 @@ async def _solve(client: httpx.AsyncClient, strategy: object) -> None:
 
 
 async def _engine_alone() -> None:
-    """The engine in this process: its time with what a timer is late."""
+    """Run the engine in this process: its own time, including timer delays."""
     engine = ScriptedEngine(ScriptedOptions(first_token_seconds=ENGINE_SECONDS))
     prompt = Prompt((Message(role="user", content=PROBLEM),))
     async with engine.generate(Generation(prompt, Sampling(max_tokens=256))) as running:
@@ -183,8 +183,8 @@ async def _direct(running: Stack) -> None:
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--repeats", type=int, default=60, help="measurements of each kind")
-    arguments.add_argument("--solves", type=int, default=2000, help="solves for the memory figure")
-    given = arguments.parse_args()
-    raise SystemExit(anyio.run(main, given.repeats, given.solves, backend_options={"use_uvloop": True}))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=60, help="number of measurements of each kind")
+    parser.add_argument("--solves", type=int, default=2000, help="number of solves for the memory figure")
+    arguments = parser.parse_args()
+    raise SystemExit(anyio.run(main, arguments.repeats, arguments.solves, backend_options={"use_uvloop": True}))

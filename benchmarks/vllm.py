@@ -1,11 +1,11 @@
-"""What vLLM does for a solve: `make bench-vllm`, on its CPU build in an environment of its own.
+"""Prefix caching, cancellation and batching of vLLM: `make bench-vllm`, on its CPU build in a separate environment.
 
-Three real processes, the pocket pair under vLLM. Shares and ratios are those of one run:
+Three real processes run the pocket pair on vLLM. Shares and ratios are those of one run:
 
-- prompt tokens read from the prefix cache, as vLLM's own counters have them, against the full blocks that an earlier request
-  had computed (the best a cache could do), for best-of-8 whose samples are critiqued in words and rewound;
-- how soon vLLM runs nothing after a client hangs up;
-- best-of-8 solves a second with one call of eight samples against eight calls of one.
+- prompt tokens read from the prefix cache, by vLLM's own counters, against the full blocks that an earlier request had
+  computed (the best possible cache), for best-of-8 whose samples are explained and rewound;
+- the time until vLLM runs no request after a client disconnects;
+- best-of-8 solves per second with one call of eight samples against eight calls of one.
 """
 
 import itertools
@@ -22,13 +22,13 @@ import anyio
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks import say
-from benchmarks.recording import RECORD
+from benchmarks import print_line
+from benchmarks.recording_vllm import RECORD
 from counterpoint.stack import Stack, stack
 from pocket.problems import problems
 
 BLOCK = 32
-"""Tokens of a block of the cache; the CPU build takes multiples of 32."""
+"""Tokens in a cache block; the CPU build needs a multiple of 32."""
 CACHED, IDLE_MS = 0.8, 300.0
 SOLVES, HANGUPS, TIMED = 20, 20, 12
 REWOUND = {"name": "refine", "rounds": 1, "mode": "rewind"}
@@ -36,14 +36,14 @@ VOTE = {"name": "best_of_n", "n": 8, "select": "weighted", "stop_early": False}
 
 
 def settings() -> dict[str, str]:
-    """Both roles on vLLM."""
+    """Return the variables that run both roles on vLLM."""
     fields = {"engine": "vllm", "vllm_dtype": "float32", "vllm_block_size": BLOCK, "vllm_enforce_eager": True}
     fields["context_length"] = 1024
     return {f"COUNTERPOINT_{role}_{k}".upper(): str(v) for role in ("actor", "critic") for k, v in fields.items()}
 
 
-def own(record: Path) -> dict[str, dict[str, str]]:
-    """A core and a record of its requests for each role."""
+def role_variables(record: Path) -> dict[str, dict[str, str]]:
+    """Return a CPU core and a file for recorded requests for each role."""
     names = ("actor", "critic")
     return {
         name: {"VLLM_CPU_OMP_THREADS_BIND": str(core), "VLLM_CPU_KVCACHE_SPACE": "1", RECORD: str(record / name)}
@@ -52,10 +52,12 @@ def own(record: Path) -> dict[str, dict[str, str]]:
 
 
 async def main() -> int:
-    """Measure and print; 0 if everything is within its limit."""
+    """Measure and print; return the number of figures that miss their limit."""
     failed = 0
     with tempfile.TemporaryDirectory() as directory:
-        async with stack(settings(), own(Path(directory)), start_seconds=400, module="benchmarks.recording") as running:
+        async with stack(
+            settings(), role_variables(Path(directory)), start_seconds=400, module="benchmarks.recording_vllm"
+        ) as running:
             failed += await _cache(running, Path(directory))
             failed += await _hangups(running)
             await _one_call(running)
@@ -63,62 +65,64 @@ async def main() -> int:
 
 
 async def _cache(running: Stack, record: Path) -> int:
-    """Share of what could be read from the cache that was."""
+    """Print the share of reusable prompt tokens that were read from the cache; return 1 if it is too low."""
     before = {role: await _hits(client) for role, client in _roles(running)}
     for number, problem in enumerate(itertools.islice(problems(91, split="dev", level=6), SOLVES)):
         vote = {**VOTE, "inner": REWOUND}
         await _solve(running.orchestrator, problem.text, vote, number)
-    read, could = 0.0, 0
+    cached, total = 0.0, 0
     for role, client in _roles(running):
         hits = await _hits(client) - before[role]
         possible = reusable([json.loads(line) for line in (record / role).read_text("utf-8").splitlines()])
-        say(f"{role}: {hits:.0f} of {possible} prompt tokens in blocks computed before were read from the cache")
-        read, could = read + hits, could + possible
-    say(f"prefix cache, {SOLVES} solves of best-of-8 with critique and rewind: {read / could:.1%}, at least {CACHED:.0%}")
-    return int(read / could < CACHED)
+        print_line(f"{role}: {hits:.0f} of {possible} prompt tokens in previously computed blocks were read from the cache")
+        cached, total = cached + hits, total + possible
+    print_line(
+        f"prefix cache, {SOLVES} solves of best-of-8 with critique and rewind: {cached / total:.1%}, at least {CACHED:.0%}"
+    )
+    return int(cached / total < CACHED)
 
 
 def reusable(requests: Sequence[dict[str, Any]]) -> int:
-    """Prompt tokens in full blocks that an earlier request had computed, over requests in the order they began.
+    """Count the prompt tokens in full blocks that an earlier request had computed; requests are in the order they started.
 
-    A request `{"ids", "n", "told", "read"}` computes its prompt and what it told; each of its `n` samples reads the prompt,
-    all but its last token at most. One that is scored (`read`) asks the cache for nothing.
+    A request `{"ids", "n", "completions", "scored"}` computes its prompt and its completions. Each of its `n` samples looks
+    up the prompt, at most all but its last token. A scored request does not read the cache.
     """
     known: set[tuple[int, ...]] = set()
-    found = 0
+    total = 0
     for request in requests:
         ids: list[int] = request["ids"]
-        for _ in range(1 if request["read"] else request["n"]):
+        for _ in range(1 if request["scored"] else request["n"]):
             ends = range(BLOCK, len(ids), BLOCK)
-            if not request["read"]:
-                found += BLOCK * sum(1 for _ in itertools.takewhile(lambda end: tuple(ids[:end]) in known, ends))  # noqa: B023
+            if not request["scored"]:
+                total += BLOCK * sum(1 for _ in itertools.takewhile(lambda end: tuple(ids[:end]) in known, ends))  # noqa: B023
             known.update(tuple(ids[:end]) for end in range(BLOCK, len(ids) + 1, BLOCK))
-        for told in request["told"]:
-            whole = [*ids, *told]
+        for completion in request["completions"]:
+            whole = [*ids, *completion]
             known.update(tuple(whole[:end]) for end in range(BLOCK, len(whole), BLOCK))
-    return found
+    return total
 
 
 async def _hangups(running: Stack) -> int:
-    """Milliseconds from a hang-up to an engine that runs nothing."""
+    """Measure the milliseconds from a disconnect to an idle engine; return 1 if the median is too high."""
     times: list[float] = []
     for number in range(HANGUPS):
         sampling = {"max_tokens": 400, "temperature": 1.5, "seed": number}
         body = {"problem": "Go on. " * (20 + number), "strategy": {**VOTE, "n": 64}, "sampling": sampling, "stream": True}
         async with running.orchestrator.stream("POST", "/solve", json=body):
-            while not await _counted(running.actor, "vllm:num_requests_running"):  # noqa: ASYNC110 - another process
+            while not await _metric(running.actor, "vllm:num_requests_running"):  # noqa: ASYNC110 - another process
                 await anyio.sleep(0.002)
         started = time.perf_counter()
-        while await _counted(running.actor, "vllm:num_requests_running"):  # noqa: ASYNC110 - another process
+        while await _metric(running.actor, "vllm:num_requests_running"):  # noqa: ASYNC110 - another process
             await anyio.sleep(0.002)
         times.append((time.perf_counter() - started) * 1e3)
     middle, most = statistics.median(times), max(times)
-    say(f"running requests are 0 after a hang-up: median {middle:.0f} ms, most {most:.0f} ms, limit {IDLE_MS:.0f} ms")
+    print_line(f"no running requests after a disconnect: median {middle:.0f} ms, max {most:.0f} ms, limit {IDLE_MS:.0f} ms")
     return int(middle > IDLE_MS)
 
 
 async def _one_call(running: Stack) -> None:
-    """Eight samples of one call against eight calls, alternating."""
+    """Compare one call of eight samples with eight calls, alternating."""
     apart = {**VOTE, "select": "majority", "inner": {"name": "best_of_n", "n": 1, "select": "majority"}}
     together = {**VOTE, "select": "majority"}
     seconds: dict[str, float] = {"together": 0.0, "apart": 0.0}
@@ -128,8 +132,8 @@ async def _one_call(running: Stack) -> None:
             await _solve(running.orchestrator, problem.text, strategy, number)
             seconds[name] += time.perf_counter() - started
     rates = {name: TIMED / total for name, total in seconds.items()}
-    say(f"best-of-8: {rates['together']:.2f} solves/s with one call, {rates['apart']:.2f} with eight")
-    say(f"one call of eight samples / eight calls, solves a second: {rates['together'] / rates['apart']:.2f} x")
+    print_line(f"best-of-8: {rates['together']:.2f} solves/s with one call, {rates['apart']:.2f} with eight")
+    print_line(f"one call of eight samples / eight calls, solves per second: {rates['together'] / rates['apart']:.2f} x")
 
 
 def _roles(running: Stack) -> tuple[tuple[str, httpx.AsyncClient], ...]:
@@ -137,10 +141,10 @@ def _roles(running: Stack) -> tuple[tuple[str, httpx.AsyncClient], ...]:
 
 
 async def _hits(client: httpx.AsyncClient) -> float:
-    return await _counted(client, "vllm:prefix_cache_hits_total")
+    return await _metric(client, "vllm:prefix_cache_hits_total")
 
 
-async def _counted(client: httpx.AsyncClient, name: str) -> float:
+async def _metric(client: httpx.AsyncClient, name: str) -> float:
     families = text_string_to_metric_families((await client.get("/metrics")).text)
     return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 

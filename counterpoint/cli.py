@@ -139,10 +139,10 @@ def solve(  # noqa: PLR0913, PLR0917 - the options of a command
     if file is None or out is None:
         raise typer.Exit(anyio.run(partial(dialogue.solve, address(url), request, as_json=as_json)))
     try:
-        items = batch.load(file)
+        problems = batch.load(file)
     except (batch.BadFile, OSError) as error:
         stop(str(error))
-    work = partial(batch.run, items=items, request=request, out=out, concurrency=concurrency)
+    work = partial(batch.run, problems=problems, request=request, out=out, concurrency=concurrency)
     raise typer.Exit(anyio.run(dialogue.reach, address(url), work))
 
 

@@ -1,4 +1,4 @@
-"""`counterpoint eval`: measures, with a progress bar; starts the services itself unless it is told where they are."""
+"""`counterpoint eval`: measurements with a progress bar; starts the services itself unless their URLs are given."""
 
 import importlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -12,177 +12,184 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-import evaluation.pocket
 from counterpoint.ending import stop
 from counterpoint.stack import Stack, stack
 from counterpoint.up import environment
-from evaluation import critics, items, plans, report, thresholds
-from evaluation.runs import CONCURRENCY, BadRun, Plan, Row, run
-from evaluation.runs import Progress as Told
-from evaluation.supervision import Services
+from evaluation import critics, plans, pocket_report, problem_sets, report, thresholds
+from evaluation.role_clients import RoleClients
+from evaluation.rows import SolveRow
+from evaluation.runs import BadRun, OnProgress, SolvePlan, run
 from services.client import client_for
+from services.jsonl import CONCURRENCY
 from services.settings import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Measure accuracy against compute, through the services.")
 
 Urls = tuple[str, str, str]
-Where = Annotated[Urls | None, typer.Option("--urls", help="Orchestrator, actor and critic, if they run already.")]
-Out = Annotated[Path, typer.Option(help="Where rows are kept; a run that is started again goes on there.")]
-Models = Annotated[str, typer.Option(help="What to start without --urls: pocket, smollm2 or a GGUF file.")]
-ProblemSet = Annotated[
+UrlsOption = Annotated[
+    Urls | None, typer.Option("--urls", help="URLs of orchestrator, actor and critic, if they already run.")
+]
+OutOption = Annotated[Path, typer.Option(help="Folder of the rows; a run that is started again resumes from it.")]
+ModelsOption = Annotated[str, typer.Option(help="Models to start without --urls: pocket, smollm2 or a GGUF file.")]
+ProblemsOption = Annotated[
     str, typer.Option("--problems", help="pocket[:SPLIT], gsm8k, math, gym:NAME (reasoning-gym), or a JSONL file.")
 ]
+CountOption = Annotated[int, typer.Option(min=1, help="Number of problems.")]
 
-Work = Callable[[Stack, Told], Awaitable[list[str]]]
+Measurement = Callable[[Stack, OnProgress], Awaitable[list[str]]]
+"""A function that measures running services and returns lines to print."""
 
 
 @app.command("run")
 def measure_run(  # noqa: PLR0913, PLR0917 - options of a command
-    strategies: Annotated[list[str], typer.Option("--strategy", help="A name, or an object as in POST /solve; repeatable.")],
+    strategies: Annotated[list[str], typer.Option("--strategy", help="Name, or JSON object as in POST /solve; repeatable.")],
     budgets: Annotated[
         list[str] | None,
-        typer.Option("--budget", help="Tokens a solve, or 6x: six greedy drafts of the problem; repeatable."),
+        typer.Option("--budget", help="Tokens per solve, or a multiple of the problem's greedy draft, like 6x; repeatable."),
     ] = None,
-    problems: ProblemSet = "pocket",
-    count: Annotated[int, typer.Option(min=1, help="Problems.")] = 200,
+    problems: ProblemsOption = "pocket",
+    count: CountOption = 200,
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.8,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of one solution.")] = 1024,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest solution, in tokens.")] = 1024,
     seed: int = 1,
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Solves at a time.")] = CONCURRENCY,
-    out: Out = Path("runs/latest"),
-    models: Models = "pocket",
-    urls: Where = None,
+    out: OutOption = Path("runs/latest"),
+    models: ModelsOption = "pocket",
+    urls: UrlsOption = None,
 ) -> None:
-    """Every strategy under every budget over a problem set: rows, a table, figures."""
-    with _told_errors():
-        chosen = items.load(problems, count, seed)
-        asked = [plans.plan(strategy, temperature, max_tokens) for strategy in strategies]
-        multiples = any(plans.multiple(budget) for budget in budgets or ())
+    """Run every strategy under every budget over a problem set: rows, a table, figures."""
+    with _reported_errors():
+        items = problem_sets.load(problems, count, seed)
+        unlimited = [plans.plan(strategy, temperature, max_tokens) for strategy in strategies]
+        multiples = any(plans.is_multiple(budget) for budget in budgets or ())
 
-    async def work(running: Stack, told: Told) -> list[str]:
-        async def go(wanted: list[Plan]) -> dict[str, list[Row]]:
-            return await run(running.orchestrator, wanted, chosen, out, seed, told, concurrency)
+    async def measurement(services: Stack, on_progress: OnProgress) -> list[str]:
+        async def run_plans(batch: list[SolvePlan]) -> dict[str, list[SolveRow]]:
+            return await run(services.orchestrator, batch, items, out, seed, on_progress, concurrency)
 
-        greedy = (await go([plans.GREEDY]))[plans.GREEDY.name] if multiples else []
-        await go(plans.limited(asked, budgets or [], greedy))
-        return _reported(out)
+        greedy = (await run_plans([plans.GREEDY]))[plans.GREEDY.name] if multiples else []
+        await run_plans(plans.limited(unlimited, budgets or [], greedy))
+        return _report(out)
 
-    _measure(work, urls, models)
+    _measure(measurement, urls, models)
 
 
 @app.command("report")
-def measure_report(folder: Annotated[Path, typer.Argument(help="Of an earlier run.")]) -> None:
-    """The table and the figures of the rows that a folder holds."""
-    with _told_errors():
-        typer.echo("\n".join(_reported(folder)))
+def measure_report(folder: Annotated[Path, typer.Argument(help="Folder of an earlier run.")]) -> None:
+    """Print the table of an earlier run, and draw its figures."""
+    with _reported_errors():
+        typer.echo("\n".join(_report(folder)))
 
 
 @app.command("critic")
 def measure_critic(  # noqa: PLR0913, PLR0917 - options of a command
-    problems: ProblemSet = "pocket",
-    count: Annotated[int, typer.Option(min=1, help="Problems.")] = 200,
+    problems: ProblemsOption = "pocket",
+    count: CountOption = 200,
     rounds: Annotated[int, typer.Option(min=1, max=critics.MAX_ROUNDS)] = 2,
-    temperature: Annotated[float, typer.Option(min=0, max=2, help="Of the drafts.")] = 0.8,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="Temperature of the drafts.")] = 0.8,
     seed: int = 1,
-    out: Out = Path("runs/critic"),
-    models: Models = "pocket",
-    urls: Where = None,
+    out: OutOption = Path("runs/critic"),
+    models: ModelsOption = "pocket",
+    urls: UrlsOption = None,
 ) -> None:
-    """A critic in the loop: how true its verdicts are, and what refinements by it gain and break."""
-    with _told_errors():
-        chosen = items.load(problems, count, seed)
+    """Measure a critic in the loop: how true its verdicts are, and what refinements by it mend and break."""
+    with _reported_errors():
+        items = problem_sets.load(problems, count, seed)
 
-    async def work(running: Stack, told: Told) -> list[str]:
-        roles = Services(running.actor, running.critic)
-        return await critics.measure(roles, chosen, rounds, seed, temperature, out, told)
+    async def measurement(services: Stack, on_progress: OnProgress) -> list[str]:
+        clients = RoleClients(services.actor, services.critic)
+        return await critics.measure(clients, items, rounds, seed, temperature, out, on_progress)
 
-    _measure(work, urls, models)
+    _measure(measurement, urls, models)
 
 
 @app.command("pocket")
 def measure_pocket(
-    count: Annotated[int, typer.Option(min=1, help="Test problems.")] = 1000,
+    count: Annotated[int, typer.Option(min=1, help="Number of test problems.")] = 1000,
     seed: int = 1,
-    out: Out = Path("runs/pocket"),
-    urls: Where = None,
+    out: OutOption = Path("runs/pocket"),
+    urls: UrlsOption = None,
 ) -> None:
-    """The table of the pocket pair, with every claim that is made of it."""
+    """Measure the pocket pair: its table, with every claim that is made of it."""
 
-    async def work(running: Stack, told: Told) -> list[str]:
-        roles = Services(running.actor, running.critic)
-        return await evaluation.pocket.measure(running.orchestrator, roles, count, seed, out, told)
+    async def measurement(services: Stack, on_progress: OnProgress) -> list[str]:
+        clients = RoleClients(services.actor, services.critic)
+        return await pocket_report.measure(services.orchestrator, clients, count, seed, out, on_progress)
 
-    _measure(work, urls, "pocket")
+    _measure(measurement, urls, "pocket")
 
 
 @app.command("fit-auto")
 def measure_auto(
-    count: Annotated[int, typer.Option(min=10, help="Development problems.")] = 300,
+    count: Annotated[int, typer.Option(min=10, help="Number of development problems.")] = 300,
     seed: int = 1,
-    out: Out = Path("runs/auto"),
+    out: OutOption = Path("runs/auto"),
 ) -> None:
-    """Fit the thresholds of the strategy `auto` on the development split of the pocket domain, and write them."""
+    """Fit the thresholds of the strategy `auto` on the development split of the pocket domain, and save them."""
 
-    async def work(running: Stack, told: Told) -> list[str]:
-        found = await thresholds.fit(running.orchestrator, count, seed, out, told)
-        chosen = thresholds.best(found, count)
-        thresholds.save(chosen, count, seed)
-        return [f"{'*' if entry is chosen else ' '} {entry}" for entry in found]
+    async def measurement(services: Stack, on_progress: OnProgress) -> list[str]:
+        points = await thresholds.fit(services.orchestrator, count, seed, out, on_progress)
+        best = thresholds.best(points, count)
+        thresholds.save(best, count, seed)
+        return [f"{'*' if point is best else ' '} {point}" for point in points]
 
-    _measure(work, None, "pocket")
-
-
-def _measure(work: Work, urls: Urls | None, models: str) -> None:
-    async def measured() -> list[str]:
-        async with _services(urls, models) as running:
-            with _progress() as told:
-                return await work(running, told)
-        raise AssertionError("the services swallowed an error")
-
-    with _told_errors():
-        typer.echo("\n".join(anyio.run(measured)))
+    _measure(measurement, None, "pocket")
 
 
-def _reported(folder: Path) -> list[str]:
-    """The table, and the files of the figures where they can be drawn."""
+def _measure(measurement: Measurement, urls: Urls | None, models: str) -> None:
+    """Run a measurement on the services, and print its lines."""
+
+    async def measure() -> list[str]:
+        async with _running_services(urls, models) as services:
+            with _progress_bars() as on_progress:
+                return await measurement(services, on_progress)
+        raise AssertionError("the services suppressed an error")
+
+    with _reported_errors():
+        typer.echo("\n".join(anyio.run(measure)))
+
+
+def _report(folder: Path) -> list[str]:
+    """Return the table, and the paths of the figures if they can be drawn."""
     text = report.report(folder)
     try:
         figures = importlib.import_module("evaluation.figures")
     except ImportError:
-        return [text, "", f"No figures: {items.EXTRA}"]
+        return [text, "", f"No figures: {problem_sets.MISSING_EXTRA}"]
     return [text, "", *(f"figure: {path}" for path in figures.draw(folder))]
 
 
 @contextmanager
-def _told_errors() -> Generator[None]:
+def _reported_errors() -> Generator[None]:
+    """Print an expected error in one line and exit."""
     try:
         yield
-    except* (items.BadProblemSet, plans.BadPlan, BadRun, SettingsError) as group:
+    except* (problem_sets.BadProblemSet, plans.BadPlan, BadRun, SettingsError) as group:
         stop(str(group.exceptions[0]))
     except* httpx.TransportError as group:
         stop(f"a service cannot be reached: {group.exceptions[0]}", 3)
 
 
 @contextmanager
-def _progress() -> Generator[Told]:
-    """A bar for each run that tells how far it is."""
-    with Progress(console=Console(stderr=True)) as bar:
+def _progress_bars() -> Generator[OnProgress]:
+    """Show a progress bar for each file of rows."""
+    with Progress(console=Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def told(name: str, done: int, total: int) -> None:
-            task = tasks.get(name)
-            if task is None:
-                task = tasks[name] = bar.add_task(name, total=total)
-            bar.update(task, completed=done)
+        def update(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total)
+            progress.update(tasks[name], completed=done, total=total)
 
-        yield told
+        yield update
 
 
 @asynccontextmanager
-async def _services(urls: Urls | None, models: str) -> AsyncGenerator[Stack]:
+async def _running_services(urls: Urls | None, models: str) -> AsyncGenerator[Stack]:
+    """Connect to the services at `urls`, or start them with `models`."""
     if urls is None:
-        async with stack(environment(models, [])) as running:
-            yield running
+        async with stack(environment(models, [])) as services:
+            yield services
         return
     clients = [client_for(url) for url in urls]
     try:

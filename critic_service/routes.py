@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from critic_service.service import CriticService
+from services.call_context import CallContext, call_context
 from services.contracts.calls import Judge
 from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
-from services.identity import CallContext, call_context
 from services.openapi import errors
 from services.streaming import EventStreamResponse
 

@@ -11,6 +11,7 @@ from critic_service.metrics import CriticMetrics
 from critic_service.nonce import nonce
 from critic_service.parsing import UnparsableCritique
 from services.allowances import completion_cap
+from services.call_context import CallContext
 from services.contracts.calls import CritiqueEvent, ExplanationEvent, Judge, LabelEvent, UsageEvent
 from services.contracts.critique import DEPTHS, Critique
 from services.contracts.model import ModelCard
@@ -18,7 +19,6 @@ from services.contracts.problem import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Caller, Generation, Guide, Prompt, Running, TokenLogprobs
 from services.errors import CounterpointError, EngineFailed
-from services.identity import CallContext
 from services.role import OpenEngine, RoleService, caller_of
 from services.settings import RoleSettings
 from services.streaming import Emit

@@ -1,110 +1,113 @@
-"""What is claimed of the pocket pair, each with its interval: differences are paired on the same problems.
+"""Claims about the pocket pair, each with its interval; differences are paired on the same problems.
 
 The rival at a budget is the better of greedy `single` and of a majority vote with as many samples as the same total tokens
-buy, at the temperature that was best for it, at that budget, on the development split.
+buy, at the temperature that was best at that budget on the development split.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from evaluation import supervision
-from evaluation.items import Item
-from evaluation.runs import Row
-from evaluation.selections import price, selected, stopped
+from evaluation.problem_sets import ProblemItem
+from evaluation.replay import price, selected, stopped
+from evaluation.role_clients import first_error
+from evaluation.rows import RefinementRow, SampleCritiquesRow, SolveRow
 from evaluation.statistics import Estimate, balanced, calibration_error, difference, mean
 from orchestrator.stopping import StopRule
 from pocket.problems import BANDS
 
 BUDGETS = (2, 6, 16)
 """Multiples of the tokens of one greedy draft."""
-SPARE = 1.02
-"""A mean may exceed a budget by so much and count as within it: the strategies' limits hold for each solve, not the mean."""
+TOLERANCE = 1.02
+"""Factor by which mean tokens may exceed a budget and count as within it: limits hold for each solve, not for the mean."""
 STOPPED_OF = 16
 RULES: tuple[tuple[StopRule, int], ...] = (("beta", 4), ("window", 4), ("certain", 4))
 ACCEPT_AT = 0.5
 
 
 @dataclass(slots=True)
-class Table:
-    """The figures, line by line, and what they are made of. `draft` is the mean of one greedy draft, in tokens."""
+class ClaimsTable:
+    """The lines of the table and the rows they are computed from. `draft` is the mean tokens of a greedy draft.
 
-    items: Sequence[Item]
-    rows: dict[str, list[Row]] = field(default_factory=dict[str, list[Row]])
-    votes: dict[str, list[Row]] = field(default_factory=dict[str, list[Row]])
-    development: dict[str, list[Row]] = field(default_factory=dict[str, list[Row]])
-    supervised: dict[str, list[Row]] = field(default_factory=dict[str, list[Row]])
+    `rows` are by plan, `votes` and `development` (on the development split) by vote, `refined` by `ceiling` and `control`.
+    """
+
+    items: Sequence[ProblemItem]
+    rows: dict[str, list[SolveRow]] = field(default_factory=dict[str, list[SolveRow]])
+    votes: dict[str, list[SolveRow]] = field(default_factory=dict[str, list[SolveRow]])
+    development: dict[str, list[SolveRow]] = field(default_factory=dict[str, list[SolveRow]])
+    refined: dict[str, list[RefinementRow]] = field(default_factory=dict[str, list[RefinementRow]])
+    critiqued: list[SampleCritiquesRow] = field(default_factory=list[SampleCritiquesRow])
     draft: float = 0.0
     lines: list[str] = field(default_factory=list[str])
 
     def right(self, name: str) -> list[bool]:
-        """Whether each problem was solved, in the order of the items."""
-        return [row["right"] for row in self.rows[name]]
+        """Return whether a plan solved each problem, in the order of the items."""
+        return [row.right for row in self.rows[name]]
 
     def tokens(self, name: str) -> float:
-        """Mean tokens a problem, prompts and completions of both roles."""
-        return sum(row["tokens"] for row in self.rows[name]) / len(self.items)
+        """Return a plan's mean tokens per problem, prompts and completions of both roles."""
+        return sum(row.tokens for row in self.rows[name]) / len(self.items)
 
     def rival_vote(self, tokens: float | None = None) -> str:
-        """The vote whose temperature is best with so many tokens, or with all samples, on the development split."""
+        """Return the vote that is best on the development split with so many tokens, or with all samples."""
 
-        def share(name: str) -> float:
+        def accuracy(name: str) -> float:
             rows = self.development[name]
-            n = _most(rows, tokens)
+            n = _largest_vote(rows, tokens)
             return sum(selected(row, n, "majority") for row in rows) / len(rows)
 
-        return max(self.development, key=share)
+        return max(self.development, key=accuracy)
 
-    def rival_votes(self, tokens: float | None = None) -> tuple[str, list[Row]]:
-        """That vote and its rows."""
+    def rival_votes(self, tokens: float | None = None) -> tuple[str, list[SolveRow]]:
+        """Return the vote of `rival_vote` and its rows."""
         name = self.rival_vote(tokens)
         return name, self.votes[name]
 
-    def add(self, name: str, right: Sequence[bool], tokens: float) -> None:
-        """A line with accuracy overall and by band."""
-        bands = [mean(_of(self.items, right, band)).mean for band in BANDS]
-        shown = "".join(f"{100 * share:9.1f}" for share in bands)
-        self.lines.append(f"{name:<44}{mean(list(right))!s:>22}{shown}{tokens:10.0f}")
+    def add_accuracy(self, name: str, right: Sequence[bool], tokens: float) -> None:
+        """Add a line with the accuracy, overall and by band, and the tokens."""
+        bands = "".join(f"{100 * mean(_in_band(self.items, right, band)).mean:9.1f}" for band in BANDS)
+        self.lines.append(f"{name:<44}{mean(list(right))!s:>22}{bands}{tokens:10.0f}")
 
-    def say(self, name: str, value: object) -> None:
-        """A line of another kind."""
+    def add_line(self, name: str, value: object) -> None:
+        """Add a line with any other value."""
         self.lines.append(f"{name:<70}{value}")
 
 
-def claims(table: Table, wide: str) -> None:
-    """Every claim of strategies against each other; `wide` names the plan whose samples are replayed."""
+def add_claims(table: ClaimsTable, wide: str) -> None:
+    """Add every comparison of strategies; `wide` is the name of the plan whose samples are replayed."""
     for budget in BUDGETS:
-        _against_rival(table, budget)
-    _front(table)
-    _quarter(table)
+        _compare_with_rival(table, budget)
+    _compare_with_front(table)
+    _compare_at_quarter(table)
     for family in ("auto", "refine", "best_of_n"):
-        _monotone(table, family)
+        _add_least_gain(table, family)
     for rule, window in RULES:
-        _stopping(table, wide, rule, window)
+        _add_stop_rule(table, wide, rule, window)
     for name in ("refine-2", "refine-2-auto", "refine-2-ungated", "auto"):
         before, after = table.right("greedy"), table.right(name)
-        table.say(f"{name}: right greedy answers broken (c2i), of all", mean(_only(before, after)))
-        table.say(f"{name}: wrong greedy answers mended (i2c), of all", mean(_only(after, before)))
+        table.add_line(f"{name}: right greedy answers broken (c2i), of all", mean(_only_first(before, after)))
+        table.add_line(f"{name}: wrong greedy answers mended (i2c), of all", mean(_only_first(after, before)))
 
 
-def _against_rival(table: Table, budget: int) -> None:
-    """`auto` against the rival, where its mean is within the budget, and where its limit is."""
+def _compare_with_rival(table: ClaimsTable, budget: int) -> None:
+    """Compare `auto` with the rival, once with its mean within the budget and once with the budget as its limit."""
     tokens = budget * table.draft
     name, rival = _rival(table, tokens)
-    for said, ours in (("spending", _affordable(table, tokens)), ("limited to", f"auto@{budget}x")):
-        if ours is None:
+    for condition, plan in (("spending", _affordable(table, tokens)), ("limited to", f"auto@{budget}x")):
+        if plan is None:
             continue
-        found = table.right(ours)
-        spent = f"{table.tokens(ours) / table.draft:.1f}x"
-        table.say(f"{budget}x: auto {said} it ({ours}, {spent} spent) - {name}", difference(found, rival))
-        hard = difference(_of(table.items, found, "hard"), _of(table.items, rival, "hard"))
-        table.say("  on the hard levels", hard)
+        right = table.right(plan)
+        spent = f"{table.tokens(plan) / table.draft:.1f}x"
+        table.add_line(f"{budget}x: auto {condition} it ({plan}, {spent} spent) - {name}", difference(right, rival))
+        hard = difference(_in_band(table.items, right, "hard"), _in_band(table.items, rival, "hard"))
+        table.add_line("  on the hard levels", hard)
 
 
-def _rival(table: Table, tokens: float) -> tuple[str, list[bool]]:
-    """The better of greedy and of the vote that so many tokens buy."""
+def _rival(table: ClaimsTable, tokens: float) -> tuple[str, list[bool]]:
+    """Return the name and the results of the better of greedy and of the vote that so many tokens buy."""
     vote, rows = table.rival_votes(tokens)
-    n = _most(rows, tokens)
+    n = _largest_vote(rows, tokens)
     voted = [selected(row, n, "majority") for row in rows]
     greedy = table.right("greedy")
     return max(
@@ -112,14 +115,14 @@ def _rival(table: Table, tokens: float) -> tuple[str, list[bool]]:
     )
 
 
-def _affordable(table: Table, tokens: float) -> str | None:
-    """The dearest of `auto`'s settings whose mean is within the budget."""
-    within = [name for name in _family(table, "auto") if table.tokens(name) <= SPARE * tokens]
+def _affordable(table: ClaimsTable, tokens: float) -> str | None:
+    """Return the dearest of `auto`'s settings whose mean is within the budget, None if there is none."""
+    within = [name for name in _family(table, "auto") if table.tokens(name) <= TOLERANCE * tokens]
     return max(within, key=table.tokens, default=None)
 
 
-def _front(table: Table) -> None:
-    """The worst that any other plan's point does against `auto` at the same tokens."""
+def _compare_with_front(table: ClaimsTable) -> None:
+    """Compare `auto` with every other plan at the same tokens, and add the least difference."""
     worst: tuple[float, str, Estimate] | None = None
     others = [(name, table.tokens(name), table.right(name)) for name in table.rows if name.partition("@")[0] != "auto"]
     for name, rows in table.votes.items():
@@ -127,17 +130,17 @@ def _front(table: Table) -> None:
         votes = [(n, [selected(row, n, "majority") for row in rows]) for n in sizes]
         others += [(f"{name}: {n}", price(rows, n, "majority"), right) for n, right in votes]
     for name, tokens, right in others:
-        found = difference(_auto_at(table, tokens), right)
-        if name != "greedy" and (worst is None or found.mean < worst[0]):
-            worst = (found.mean, f"{name} ({tokens:.0f} tokens)", found)
+        lead = difference(_auto_at(table, tokens), right)
+        if name != "greedy" and (worst is None or lead.mean < worst[0]):
+            worst = (lead.mean, f"{name} ({tokens:.0f} tokens)", lead)
     assert worst is not None  # noqa: S101 - there are other plans
-    table.say(f"front: the least that auto is ahead, of {worst[1]}", worst[2])
+    table.add_line(f"front: the least that auto is ahead, of {worst[1]}", worst[2])
 
 
-def _auto_at(table: Table, tokens: float) -> list[float]:
-    """How likely each problem is solved at a mean of so many tokens.
+def _auto_at(table: ClaimsTable, tokens: float) -> list[float]:
+    """Return the probability that `auto` solves each problem at a mean of so many tokens.
 
-    What lies between two settings can be had by drawing one of them for each problem.
+    A point between two settings is reached by drawing one of them at random for each problem.
     """
     points = sorted((table.tokens(name), table.right(name)) for name in ("greedy", *_family(table, "auto")))
     (low, below), (high, above) = points[0], points[-1]
@@ -148,78 +151,78 @@ def _auto_at(table: Table, tokens: float) -> list[float]:
     return [(1 - share) * one + share * two for one, two in zip(below, above, strict=True)]
 
 
-def _quarter(table: Table) -> None:
-    """`auto` with a quarter of the tokens of the best majority vote of up to all samples."""
+def _compare_at_quarter(table: ClaimsTable) -> None:
+    """Compare `auto` at a quarter of the tokens with the best majority vote of up to all samples."""
     vote, rows = table.rival_votes()
-    best = max(range(1, len(rows[0]["candidates"]) + 1), key=lambda n: sum(selected(row, n, "majority") for row in rows))
+    best = max(range(1, len(rows[0].candidates) + 1), key=lambda n: sum(selected(row, n, "majority") for row in rows))
     right, tokens = [selected(row, best, "majority") for row in rows], price(rows, best, "majority")
-    ours = _affordable(table, tokens / 4)
-    said = f"best majority, of {best} at {vote.rpartition('-at-')[2]} ({tokens:.0f} tokens)"
-    if ours is None:
-        table.say(f"a quarter of the {said}", "no setting of auto is so cheap")
+    plan = _affordable(table, tokens / 4)
+    rival = f"best majority, of {best} at {vote.rpartition('-at-')[2]} ({tokens:.0f} tokens)"
+    if plan is None:
+        table.add_line(f"a quarter of the {rival}", "no setting of auto is so cheap")
         return
-    table.say(f"{ours} ({table.tokens(ours):.0f} tokens) - {said}", difference(table.right(ours), right))
-    table.say(f"{ours} - greedy", difference(table.right(ours), table.right("greedy")))
+    table.add_line(f"{plan} ({table.tokens(plan):.0f} tokens) - {rival}", difference(table.right(plan), right))
+    table.add_line(f"{plan} - greedy", difference(table.right(plan), table.right("greedy")))
 
 
-def _monotone(table: Table, family: str) -> None:
-    """The worst step from a budget to the next larger one."""
+def _add_least_gain(table: ClaimsTable, family: str) -> None:
+    """Add the least gain from one budget to the next larger one."""
     names = [name for name in _family(table, family) if "@" in name]
     steps = [(f"{small} -> {large}", difference(table.right(large), table.right(small))) for small, large in pairwise(names)]
     name, least = min(steps, key=lambda step: step[1].mean)
-    table.say(f"more budget, least gain: {name}", least)
+    table.add_line(f"more budget, least gain: {name}", least)
 
 
-def _stopping(table: Table, wide: str, rule: StopRule, window: int) -> None:
-    """A stop rule replayed over the same samples."""
+def _add_stop_rule(table: ClaimsTable, wide: str, rule: StopRule, window: int) -> None:
+    """Replay a stop rule over the same samples; add what it saves and what it changes."""
     rows = table.rows[wide]
-    ended = [stopped(row, STOPPED_OF, "weighted", rule, window) for row in rows]
-    whole = [selected(row, STOPPED_OF, "weighted") for row in rows]
-    saved = mean([1 - end.samples / STOPPED_OF for end in ended])
-    table.say(f"weighted@{STOPPED_OF} stopped by {rule}: samples saved", saved)
-    table.say("  change of accuracy", difference([end.right for end in ended], whole))
+    stops = [stopped(row, STOPPED_OF, "weighted", rule, window) for row in rows]
+    complete = [selected(row, STOPPED_OF, "weighted") for row in rows]
+    saved = mean([1 - stop.samples / STOPPED_OF for stop in stops])
+    table.add_line(f"weighted@{STOPPED_OF} stopped by {rule}: samples saved", saved)
+    table.add_line("  change of accuracy", difference([stop.right for stop in stops], complete))
 
 
-def critic(table: Table, wide: str) -> None:
-    """The critic against the oracle."""
-    critiques: list[Mapping[str, object]] = [c for row in table.supervised["judged"] for c in row["critiques"]]
-    right = [c for c in critiques if c["right"]]
-    wrong = [c for c in critiques if not c["right"]]
-    told = [[c["verdict"] == "correct" for c in right], [c["verdict"] == "incorrect" for c in wrong]]
-    table.say(f"critic's verdict in words, balanced ({len(right)} + {len(wrong)})", balanced(*told))
-    table.say("  right solutions passed", mean(told[0]))
-    table.say("  wrong solutions caught", mean(told[1]))
-    table.say("  first error located in wrong solutions", mean([c["first_error"] == c["true_first_error"] for c in wrong]))
+def add_critic(table: ClaimsTable, wide: str) -> None:
+    """Compare the critic with the oracle: its verdicts in words, and its p_correct on the samples of the plan `wide`."""
+    critiques = [critique for row in table.critiqued for critique in row.critiques]
+    right = [critique for critique in critiques if critique.right]
+    wrong = [critique for critique in critiques if not critique.right]
+    verdicts = [[c.verdict == "correct" for c in right], [c.verdict == "incorrect" for c in wrong]]
+    table.add_line(f"critic's verdict in words, balanced ({len(right)} + {len(wrong)})", balanced(*verdicts))
+    table.add_line("  right solutions passed", mean(verdicts[0]))
+    table.add_line("  wrong solutions caught", mean(verdicts[1]))
+    table.add_line("  first error located in wrong solutions", mean([c.locates_error for c in wrong]))
     samples = [
-        (c["p_correct"], supervision.first_error(item, c["text"]) is None)
+        (c.p_correct, first_error(item, c.text) is None)
         for row, item in zip(table.rows[wide], table.items, strict=True)
-        for c in row["candidates"]
-        if c["p_correct"] is not None
+        for c in row.candidates
+        if c.p_correct is not None
     ]
-    gate = [[(p >= ACCEPT_AT) == ok for p, ok in samples if ok is kind] for kind in (True, False)]
-    table.say("critic's verdict by likelihood, balanced", balanced(*gate))
-    table.say("  right solutions passed", mean(gate[0]))
+    accepted = [[(p >= ACCEPT_AT) == ok for p, ok in samples if ok is kind] for kind in (True, False)]
+    table.add_line("critic's verdict by likelihood, balanced", balanced(*accepted))
+    table.add_line("  right solutions passed", mean(accepted[0]))
     error = calibration_error([p for p, _ in samples], [ok for _, ok in samples])
-    table.say(f"expected calibration error of p_correct ({len(samples)} samples)", f"{error:.3f}")
+    table.add_line(f"expected calibration error of p_correct ({len(samples)} samples)", f"{error:.3f}")
 
 
-def _family(table: Table, name: str) -> list[str]:
-    """A strategy's settings, the cheapest first."""
+def _family(table: ClaimsTable, name: str) -> list[str]:
+    """Return the plans of a strategy, from the cheapest to the dearest."""
     return sorted((known for known in table.rows if known.partition("@")[0] == name), key=table.tokens)
 
 
-def _most(rows: Sequence[Row], tokens: float | None) -> int:
-    """The largest vote that the tokens buy."""
-    largest = len(rows[0]["candidates"])
+def _largest_vote(rows: Sequence[SolveRow], tokens: float | None) -> int:
+    """Return the size of the largest vote that the tokens buy, at least 1."""
+    largest = len(rows[0].candidates)
     if tokens is None:
         return largest
     return max((n for n in range(1, largest + 1) if price(rows, n, "majority") <= tokens), default=1)
 
 
-def _of(items: Sequence[Item], right: Sequence[bool], band: str) -> list[bool]:
+def _in_band(items: Sequence[ProblemItem], right: Sequence[bool], band: str) -> list[bool]:
     return [ok for ok, item in zip(right, items, strict=True) if item.group == band]
 
 
-def _only(these: Sequence[bool], those: Sequence[bool]) -> list[bool]:
-    """Where these were right and those were not."""
-    return [a and not b for a, b in zip(these, those, strict=True)]
+def _only_first(first: Sequence[bool], second: Sequence[bool]) -> list[bool]:
+    """Return, for each problem, whether it was solved the first time and not the second."""
+    return [a and not b for a, b in zip(first, second, strict=True)]

@@ -1,135 +1,148 @@
 """A critic measured in the loop (RealCritic, arXiv 2501.14492): a critique is worth the correction that it leads to.
 
-The actor drafts; the critic explains every draft, right or wrong; the actor refines by it; round after round (the published
-setting: nothing is gated). `self` where both roles serve one model, `cross` where they do not, iterative from the second
-round on. Beside it, what the critic says taken by itself: whether its verdict is the truth, and, where an oracle knows it,
-whether it finds the first error.
+The actor drafts, the critic explains every solution, right or wrong, and the actor refines by the critique, round after
+round (the published setting, without a gate). The kind is `self` where both roles serve one model and `cross` where they do
+not. The critic is also measured by itself: how often its verdict and, where an oracle knows it, its first error are true.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from evaluation import supervision
-from evaluation.items import Item
-from evaluation.runs import Progress, Row, graded, rows_of
+from evaluation.grading import grade
+from evaluation.problem_sets import ProblemItem
+from evaluation.role_clients import RoleClients, first_error
+from evaluation.rows import CriticLoopRow, RoundCritiqueRow, SolutionRow
+from evaluation.runs import OnProgress
 from evaluation.statistics import balanced, calibration_error, mean
-from evaluation.supervision import Services
 from orchestrator.answers import AnswerEquivalence
 from services.contracts.calls import CandidateEvent
 from services.contracts.critique import Critique
 from services.contracts.model import ModelCard
 from services.contracts.usage import Usage
+from services.jsonl import resume
 
 MAX_ROUNDS = 8
 
 
 @dataclass(slots=True)
-class Loop:
-    """One problem going round: every draft and refinement graded, every critique kept."""
+class CriticLoop:
+    """The loop on one problem: every solution graded, every critique kept."""
 
-    services: Services
+    clients: RoleClients
     answers: AnswerEquivalence
-    item: Item
+    item: ProblemItem
     rounds: int
-    solutions: list[Row] = field(default_factory=list[Row])
-    critiques: list[Row] = field(default_factory=list[Row])
+    solutions: list[SolutionRow] = field(default_factory=list[SolutionRow])
+    critiques: list[RoundCritiqueRow] = field(default_factory=list[RoundCritiqueRow])
     usage: Usage = field(default_factory=Usage)
 
-    async def run(self, seed: int, temperature: float) -> Row:
-        """Draft, then critique and refine, and judge the last one too."""
-        latest = await self._written(self.services.draft(self.item, seed, temperature))
+    async def run(self, seed: int, temperature: float) -> CriticLoopRow:
+        """Draft, critique and refine for each round, and critique the last refinement too."""
+        latest = await self._grade(self.clients.draft(self.item, seed, temperature))
         for _ in range(self.rounds):
-            critique = await self._judged(latest)
-            latest = await self._written(self.services.refine(self.item, latest.text, critique))
-        await self._judged(latest)
-        return {"solutions": self.solutions, "critiques": self.critiques, "tokens": self.usage.total_tokens}
+            critique = await self._critique(latest)
+            latest = await self._grade(self.clients.refine(self.item, latest.text, critique))
+        await self._critique(latest)
+        return CriticLoopRow(
+            id=self.item.id,
+            level=self.item.level,
+            solutions=tuple(self.solutions),
+            critiques=tuple(self.critiques),
+            tokens=self.usage.total_tokens,
+        )
 
-    async def _written(self, writing: Awaitable[tuple[CandidateEvent, Usage]]) -> CandidateEvent:
-        candidate, usage = await writing
+    async def _grade(self, call: Awaitable[tuple[CandidateEvent, Usage]]) -> CandidateEvent:
+        candidate, usage = await call
         self.usage += usage
-        right = await graded(self.answers, candidate.answer, self.item)
-        self.solutions.append({"right": right, "answer": candidate.answer, "text": candidate.text})
+        right = await grade(self.answers, candidate.answer, self.item)
+        self.solutions.append(SolutionRow(right=right, answer=candidate.answer, text=candidate.text))
         return candidate
 
-    async def _judged(self, candidate: CandidateEvent) -> Critique:
+    async def _critique(self, candidate: CandidateEvent) -> Critique:
         steps = [step.text for step in candidate.steps] or [candidate.text or "(nothing)"]
-        critique, usage = await self.services.explain(self.item, steps)
+        critique, usage = await self.clients.explain(self.item, steps)
         self.usage += usage
-        known = self.item.source is not None
+        located = self.item.source is not None
         self.critiques.append(
-            {
-                "verdict": critique.verdict,
-                "p_correct": critique.p_correct,
-                "first_error": critique.first_error,
-                "true_first_error": supervision.first_error(self.item, candidate.text) if known else None,
-                "located": known,
-                "unparsable": critique.unparsable,
-            }
+            RoundCritiqueRow(
+                verdict=critique.verdict,
+                p_correct=critique.p_correct,
+                first_error=critique.first_error,
+                true_first_error=first_error(self.item, candidate.text) if located else None,
+                located=located,
+                unparsable=critique.unparsable,
+            )
         )
         return critique
 
 
 async def measure(
-    services: Services, items: Sequence[Item], rounds: int, seed: int, temperature: float, out: Path, progress: Progress
+    clients: RoleClients,
+    items: Sequence[ProblemItem],
+    rounds: int,
+    seed: int,
+    temperature: float,
+    out: Path,
+    on_progress: OnProgress,
 ) -> list[str]:
-    """Run what is missing in `out`; the lines of the table."""
-    kind = await _kind(services)
+    """Run the loop on the problems that have no row in `out`; return the lines of the table."""
+    kind = await _kind(clients)
     answers = AnswerEquivalence()
 
-    async def loop(item: Item) -> Row:
-        return await Loop(services, answers, item, rounds).run(seed, temperature)
+    async def run_loop(item: ProblemItem) -> CriticLoopRow:
+        return await CriticLoop(clients, answers, item, rounds).run(seed, temperature)
 
     name = f"critic-{kind}-{rounds}-at-{temperature}-seed-{seed}"
     async with answers.running():
-        rows = await rows_of(out / f"{name}.jsonl", items, loop, lambda done, total: progress(name, done, total))
-    return [*_loop(rows, rounds, kind), *_alone(rows)]
+        rows = await resume(out / f"{name}.jsonl", CriticLoopRow, items, run_loop, partial(on_progress, name))
+    return [*_round_lines(rows, rounds, kind), *_critic_lines(rows)]
 
 
-async def _kind(services: Services) -> str:
-    answers = [await client.get("/v1/model") for client in (services.actor, services.critic)]
-    actor, critic = (ModelCard.model_validate(answer.raise_for_status().json()).model for answer in answers)
+async def _kind(clients: RoleClients) -> str:
+    responses = [await client.get("/v1/model") for client in (clients.actor, clients.critic)]
+    actor, critic = (ModelCard.model_validate(response.raise_for_status().json()).model for response in responses)
     return "self" if actor == critic else "cross"
 
 
-def _loop(rows: Sequence[Row], rounds: int, kind: str) -> list[str]:
-    said = [f"{kind}-critique, {len(rows)} problems, {sum(row['tokens'] for row in rows) / len(rows):.0f} tokens each"]
-    say = _sayer(said)
-    say("right before any critique (acc_before)", mean([row["solutions"][0]["right"] for row in rows]))
-    for turn in range(1, rounds + 1):
-        pairs = [(row["solutions"][turn - 1]["right"], row["solutions"][turn]["right"]) for row in rows]
-        say(f"after round {turn} (acc_after)", mean([after for _, after in pairs]))
-        say("  change of the round", mean([float(after) - float(before) for before, after in pairs]))
-        say("  i2c, of the wrong ones", mean([after for before, after in pairs if not before]))
-        say("  c2i, of the right ones", mean([not after for before, after in pairs if before]))
+def _round_lines(rows: Sequence[CriticLoopRow], rounds: int, kind: str) -> list[str]:
+    """Return the accuracy before any critique, and the accuracy and the flows of each round."""
+    lines = [f"{kind}-critique, {len(rows)} problems, {sum(row.tokens for row in rows) / len(rows):.0f} tokens each"]
+    lines.append(_line("right before any critique (acc_before)", mean([row.solutions[0].right for row in rows])))
+    for number in range(1, rounds + 1):
+        pairs = [(row.solutions[number - 1].right, row.solutions[number].right) for row in rows]
         flows = {f"{a}2{b}": sum((x, y) == (a == "c", b == "c") for x, y in pairs) for a in "ci" for b in "ci"}
-        said.append("  of all: " + ", ".join(f"{flow} {100 * n / len(rows):.1f}" for flow, n in flows.items()))
-    return said
+        lines += [
+            _line(f"after round {number} (acc_after)", mean([after for _, after in pairs])),
+            _line("  change of the round", mean([float(after) - float(before) for before, after in pairs])),
+            _line("  i2c, of the wrong ones", mean([after for before, after in pairs if not before])),
+            _line("  c2i, of the right ones", mean([not after for before, after in pairs if before])),
+            "  of all: " + ", ".join(f"{flow} {100 * n / len(rows):.1f}" for flow, n in flows.items()),
+        ]
+    return lines
 
 
-def _alone(rows: Sequence[Row]) -> list[str]:
-    """The critiques of first drafts by themselves."""
-    said = ["the critic by itself, on the first drafts"]
-    say = _sayer(said)
-    first = [(row["solutions"][0]["right"], row["critiques"][0], row["solutions"][1]["right"]) for row in rows]
-    passed = [found["verdict"] == "correct" for right, found, _ in first if right]
-    caught = [found["verdict"] == "incorrect" for right, found, _ in first if not right]
-    say("verdict is the truth (discriminability)", mean([(c["verdict"] == "correct") == right for right, c, _ in first]))
-    if passed and caught:
-        say("  balanced over right and wrong", balanced(passed, caught))
-    say("  right ones passed", mean(passed))
-    say("  wrong ones caught", mean(caught))
-    helped = [after for right, found, after in first if not right and found["verdict"] == "incorrect"]
-    say("refinement right where wrong and caught (helpfulness)", mean(helped))
-    known = [(found["p_correct"], right) for right, found, _ in first if found["p_correct"] is not None]
-    if known:
-        said.append(f"  {'calibration error of p_correct':<56}{calibration_error(*zip(*known, strict=True)):.3f}")
-    wrong = [c for _, c, _ in first if c["located"] and c["true_first_error"] is not None]
+def _critic_lines(rows: Sequence[CriticLoopRow]) -> list[str]:
+    """Return the figures of the critic by itself, from its critiques of the first drafts."""
+    first = [(row.solutions[0].right, row.critiques[0], row.solutions[1].right) for row in rows]
+    accepted = [critique.verdict == "correct" for right, critique, _ in first if right]
+    rejected = [critique.verdict == "incorrect" for right, critique, _ in first if not right]
+    true = mean([(critique.verdict == "correct") == right for right, critique, _ in first])
+    lines = ["the critic by itself, on the first drafts", _line("verdict is the truth (discriminability)", true)]
+    if accepted and rejected:
+        lines.append(_line("  balanced over right and wrong", balanced(accepted, rejected)))
+    lines += [_line("  right ones passed", mean(accepted)), _line("  wrong ones caught", mean(rejected))]
+    corrected = [after for right, critique, after in first if not right and critique.verdict == "incorrect"]
+    lines.append(_line("refinement right where wrong and caught (helpfulness)", mean(corrected)))
+    judged = [(critique.p_correct, right) for right, critique, _ in first if critique.p_correct is not None]
+    if judged:
+        lines.append(_line("calibration error of p_correct", f"{calibration_error(*zip(*judged, strict=True)):.3f}"))
+    wrong = [critique for _, critique, _ in first if critique.located and critique.true_first_error is not None]
     if wrong:
-        say("first error located", mean([c["first_error"] == c["true_first_error"] for c in wrong]))
-    say("unparsable critiques", mean([found["unparsable"] for _, found, _ in first]))
-    return said
+        lines.append(_line("first error located", mean([critique.locates_error for critique in wrong])))
+    return [*lines, _line("unparsable critiques", mean([critique.unparsable for _, critique, _ in first]))]
 
 
-def _sayer(said: list[str]) -> Callable[[str, object], None]:
-    return lambda name, value: said.append(f"  {name:<56}{value}")
+def _line(name: str, value: object) -> str:
+    return f"  {name:<56}{value}"

@@ -1,4 +1,4 @@
-"""Plans out of what a command line says: every strategy under every budget."""
+"""Plans from the command line: every strategy under every budget."""
 
 import json
 import re
@@ -8,47 +8,54 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evaluation.runs import Plan, Row
+from evaluation.rows import SolveRow
+from evaluation.runs import SolvePlan
 from orchestrator.strategies import parse
 
-ROOMY: dict[str, float] = {"max_tokens": 1_000_000, "max_calls": 10_000, "max_seconds": 3_600}
-"""No limit that a solve would meet: what it costs is then the strategy's own choice."""
+UNLIMITED: dict[str, float] = {"max_tokens": 1_000_000, "max_calls": 10_000, "max_seconds": 3_600}
+"""Limits above the cost of any solve, so that the strategy alone decides what it spends."""
 
-GREEDY = Plan("greedy", {"name": "single"}, {"temperature": 0.0}, dict(ROOMY))
-"""The measure of budgets that are multiples: one draft of the same problem, at temperature 0."""
+GREEDY = SolvePlan("greedy", {"name": "single"}, {"temperature": 0.0}, dict(UNLIMITED))
+"""One draft at temperature 0: the unit of budgets that are multiples."""
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)(x?)")
 
 
 class BadPlan(Exception):
-    """A strategy or a budget of the command line means nothing; the message says which."""
+    """A strategy or a budget of the command line is invalid; the message says which."""
 
 
-def plan(strategy: str, temperature: float, max_tokens: int) -> Plan:
-    """A strategy by name or as JSON, without a limit. Its name is the strategy's and what it sets."""
+def plan(strategy: str, temperature: float, max_tokens: int) -> SolvePlan:
+    """Return a plan without limits for a strategy, given by name or as JSON. Raises `BadPlan`.
+
+    The plan is named after the strategy and its parameters.
+    """
     try:
-        asked: dict[str, Any] = json.loads(strategy) if strategy.lstrip().startswith("{") else {"name": strategy}
-        parse(asked)
+        body: dict[str, Any] = json.loads(strategy) if strategy.lstrip().startswith("{") else {"name": strategy}
+        parse(body)
     except json.JSONDecodeError as error:
         raise BadPlan(f"strategy {strategy}: not JSON: {error}") from error
     except ValidationError as error:
-        found = error.errors()[0]
-        raise BadPlan(f"strategy {strategy}: {'.'.join(map(str, found['loc']))}: {found['msg']}") from error
-    return Plan(_name(asked), asked, {"temperature": temperature, "max_tokens": max_tokens}, dict(ROOMY))
+        first = error.errors()[0]
+        raise BadPlan(f"strategy {strategy}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return SolvePlan(_name(body), body, {"temperature": temperature, "max_tokens": max_tokens}, dict(UNLIMITED))
 
 
-def multiple(budget: str) -> bool:
-    """Whether a budget is one of the greedy draft's tokens, as `6x`. Raises `BadPlan` for what is no budget."""
+def is_multiple(budget: str) -> bool:
+    """Return whether a budget is a multiple of a greedy draft's tokens, like `6x`. Raises `BadPlan` if it is no budget."""
     return _parts(budget)[1] == "x"
 
 
-def limited(plans: Sequence[Plan], budgets: Sequence[str], greedy: Sequence[Row]) -> list[Plan]:
-    """Every plan under every budget, or without one where there is none; rows of `GREEDY` tell what `1x` of a problem is."""
-    drafts = {row["id"]: row["tokens"] for row in greedy}
+def limited(plans: Sequence[SolvePlan], budgets: Sequence[str], greedy: Sequence[SolveRow]) -> list[SolvePlan]:
+    """Return every plan under every budget, or the plans as they are if there is none. Raises `BadPlan`.
+
+    `1x` is the tokens of a problem's row in `greedy`, the rows of `GREEDY`.
+    """
+    drafts = {row.id: row.tokens for row in greedy}
     return [_limited(plan, budget, drafts) for plan in plans for budget in budgets] or list(plans)
 
 
-def _limited(plan: Plan, budget: str, drafts: Mapping[str, int]) -> Plan:
+def _limited(plan: SolvePlan, budget: str, drafts: Mapping[str, int]) -> SolvePlan:
     amount, unit = _parts(budget)
     name = f"{plan.name}@{budget}"
     if unit:
@@ -57,15 +64,15 @@ def _limited(plan: Plan, budget: str, drafts: Mapping[str, int]) -> Plan:
 
 
 def _parts(budget: str) -> tuple[str, str]:
-    found = _BUDGET.fullmatch(budget)
-    if found is None or not float(found[1]):
-        raise BadPlan(f"budget {budget}: give tokens, as 2000, or multiples of a greedy draft, as 6x")
-    return found[1], found[2]
+    match = _BUDGET.fullmatch(budget)
+    if match is None or not float(match[1]):
+        raise BadPlan(f"budget {budget}: give a number of tokens, like 2000, or a multiple of a greedy draft, like 6x")
+    return match[1], match[2]
 
 
-def _name(asked: dict[str, Any]) -> str:
-    """The strategy and its parameters, as a file may be called."""
-    parts = [str(asked["name"]), *(f"{key}={_short(value)}" for key, value in asked.items() if key != "name")]
+def _name(strategy: dict[str, Any]) -> str:
+    """Return the strategy and its parameters in characters that a file name may have."""
+    parts = [str(strategy["name"]), *(f"{key}={_short(value)}" for key, value in strategy.items() if key != "name")]
     return re.sub(r"[^\w=.,@+-]+", "_", ",".join(parts))
 
 

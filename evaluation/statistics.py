@@ -25,7 +25,7 @@ class Estimate:
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean of one value a problem, by the percentile bootstrap over problems (Efron 1979)."""
+    """Estimate the mean of one value per problem, by the percentile bootstrap over problems (Efron 1979)."""
     sample = np.asarray(values, float)
     if not len(sample):
         return Estimate(math.nan, math.nan, math.nan)
@@ -36,12 +36,12 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def difference(values: Sequence[float], others: Sequence[float]) -> Estimate:
-    """The mean of `values - others`, paired by problem."""
+    """Estimate the mean of `values - others`, paired by problem."""
     return mean([a - b for a, b in zip(values, others, strict=True)])
 
 
 def balanced(right: Sequence[bool], wrong: Sequence[bool]) -> Estimate:
-    """The mean of two shares of successes, those on right and those on wrong solutions; each resampled by itself."""
+    """Estimate the mean of two success rates, on right and on wrong solutions; each is resampled by itself."""
     a, b = (np.asarray(side, float) for side in (right, wrong))
     random = np.random.default_rng(_SEED)
     both = [side[random.integers(len(side), size=(RESAMPLES, len(side)))].mean(axis=1) for side in (a, b)]
@@ -50,14 +50,14 @@ def balanced(right: Sequence[bool], wrong: Sequence[bool]) -> Estimate:
 
 
 def calibration_error(probabilities: Sequence[float], right: Sequence[bool]) -> float:
-    """Expected calibration error over `BINS` equally wide bins (Naeini et al. 2015)."""
+    """Return the expected calibration error over `BINS` equally wide bins (Naeini et al. 2015)."""
     p, y = np.asarray(probabilities, float), np.asarray(right, float)
     places = np.minimum((p * BINS).astype(int), BINS - 1)
     return float(sum(abs((p - y)[places == place].sum()) for place in range(BINS)) / max(1, len(p)))
 
 
 def pass_at(k: int, samples: int, right: int) -> float:
-    """Chance that one of `k` of the samples is right (Chen et al. 2021, eq. 1)."""
+    """Return the probability that at least one of `k` of the samples is right (Chen et al. 2021, eq. 1)."""
     if samples - right < k:
         return 1.0
     return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)

@@ -22,9 +22,9 @@ from orchestrator.routes import router
 from orchestrator.runner import Runner
 from orchestrator.settings import OrchestratorSettings
 from services.app import create_app
+from services.call_context import new_id
 from services.client import client_for
 from services.health import Check
-from services.identity import new_id
 from services.redis import RedisProbe
 from services.server import beside
 from services.settings import SettingsError
@@ -44,7 +44,7 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     metrics.most_in_flight.set(settings.max_in_flight)
 
     async def count_jobs() -> None:
-        metrics.jobs_are(*await job_runner.store.queue_length())
+        metrics.set_jobs(*await job_runner.store.queue_length())
 
     metrics.gather = count_jobs
 

@@ -1,4 +1,4 @@
-"""Candidates: complete solutions inside a solve, and what is known about each."""
+"""Candidates: the solutions inside a solve, each with everything that is known about it."""
 
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,7 @@ from services.contracts.solve import CandidateView, StepView, Trace
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One complete solution. `parent` is set when it was refined; `critique` is null until it was judged."""
+    """One solution. `parent` is set if it refines another one; `critique` is null until it is judged."""
 
     id: str
     parent: str | None
@@ -24,7 +24,7 @@ class Candidate:
 
     @property
     def place(self) -> tuple[tuple[int, ...], ...]:
-        """Where it stands among all: the numbers of its branches and its own, then those of its refinements."""
+        """The position among all candidates: the numbers of its branches and its own, then those of its refinements."""
         drawn, *refined = self.id.removeprefix("c").split(".")
         return tuple(map(int, drawn.split("-"))), tuple(map(int, refined))
 
@@ -44,24 +44,24 @@ class Candidate:
         return self.critique.first_error if self.critique else None
 
     def judged_at(self, depth: Depth) -> bool:
-        """Whether a critique at `depth` or deeper exists."""
+        """Return whether a critique at `depth` or deeper exists."""
         return self.critique is not None and DEPTHS.index(self.critique.depth) >= DEPTHS.index(depth)
 
     def accepted(self, accept_at: float) -> bool:
-        """Accepted iff it was written to its end, the verdict is `correct` and p_correct reaches `accept_at`."""
+        """Return whether it was written to its end, its verdict is `correct` and its p_correct reaches `accept_at`."""
         whole = self.finish_reason != "cancelled"
         return whole and self.verdict == "correct" and self.p_correct is not None and self.p_correct >= accept_at
 
     def judged(self, critique: Critique, tokens: int = 0) -> "Candidate":
-        """This candidate with one more critique, see `merge`; `tokens` were written for it."""
+        """Return this candidate with one more critique, for which `tokens` were written; see `merge`."""
         return replace(self, critique=merge(self.critique, critique), critique_tokens=tokens)
 
 
 def merge(earlier: Critique | None, later: Critique) -> Critique:
-    """What is known after a second critique of the same candidate.
+    """Merge a second critique of the same candidate into the first.
 
-    The deeper one decides, except that an unparsable critique takes nothing back, and that a probability stands until a
-    verdict of the same direction replaces it or a verdict of the other direction makes it void.
+    The later one decides, with two exceptions. An unparsable critique changes nothing but the depth. A probability stays
+    until a critique with the same verdict replaces it, or a critique with another verdict makes it void.
     """
     if earlier is None:
         return later
@@ -80,17 +80,17 @@ def merge(earlier: Critique | None, later: Critique) -> Critique:
 
 
 def steps_before_error(candidate: Candidate) -> int:
-    """Steps that a rewind may keep: those before the first error; all of a candidate that was cut short without one."""
+    """Return the steps that a rewind may keep: those before the first error; all of a candidate that was cut without one."""
     if candidate.first_error is None:
         return len(candidate.steps) if candidate.finish_reason == "cancelled" else 0
     return candidate.first_error - 1
 
 
 def view(candidate: Candidate, *, selected: bool, trace: Trace) -> CandidateView:
-    """The candidate as a response shows it; explanations only in a `full` trace."""
+    """Return the candidate as a response shows it; explanations are part of a `full` trace only."""
     critique = candidate.critique
     labels = {label.index: label for label in critique.labels} if critique else {}
-    words = {said.index: said.text for said in critique.explanations} if critique and trace == "full" else {}
+    explanations = {entry.index: entry.text for entry in critique.explanations} if critique and trace == "full" else {}
     return CandidateView(
         id=candidate.id,
         parent=candidate.parent,
@@ -102,7 +102,7 @@ def view(candidate: Candidate, *, selected: bool, trace: Trace) -> CandidateView
         selected=selected,
         finish_reason=candidate.finish_reason,
         completion_tokens=candidate.completion_tokens,
-        steps=tuple(_step(step, labels.get(step.index), words.get(step.index)) for step in candidate.steps),
+        steps=tuple(_step(step, labels.get(step.index), explanations.get(step.index)) for step in candidate.steps),
     )
 
 

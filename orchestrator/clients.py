@@ -11,13 +11,16 @@ import anyio
 import httpx
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from opentelemetry.trace import SpanKind
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.metrics import CallMeter, OrchestratorMetrics
-from orchestrator.ports import CallFailed, CallId
-from services import tracing
+from orchestrator.ports import CallFailed
+from services import sse, tracing
+from services.call_context import CallContext
 from services.client import fetch, stream_events
 from services.contracts.calls import (
+    ACTOR_EVENT,
+    CRITIC_EVENT,
     CandidateEvent,
     CritiqueEvent,
     Draft,
@@ -32,29 +35,22 @@ from services.contracts.model import ModelCard
 from services.contracts.solve import Role
 from services.contracts.usage import Usage
 from services.errors import BudgetTooSmall, CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
-from services.identity import CallContext
+from services.problems import as_error
 from services.sse import ServerSentEvent
 
 SETTLE_SECONDS = 0.3
-"""How long a cancelled call may take to report its usage."""
+"""Time in which a cancelled call may still report its usage."""
 REPEAT_SECONDS = 0.01
-"""After how long a service is asked again to cancel a call that it does not know yet."""
+"""Time after which a service that does not know a call yet is asked again to cancel it."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-_EVENTS: dict[str, type[BaseModel]] = {
-    "step": StepEvent,
-    "candidate": CandidateEvent,
-    "label": LabelEvent,
-    "explanation": ExplanationEvent,
-    "critique": CritiqueEvent,
-}
 _SPENT_NOTHING = (NotReady, Overloaded, BudgetTooSmall, InvalidRequest)
 
 
 @dataclass(frozen=True, slots=True)
 class _TracedMeter:
-    """A call as metrics and traces see it."""
+    """The metrics and the trace of one call."""
 
     meter: CallMeter
     traced: tracing.Traced
@@ -67,15 +63,15 @@ class _TracedMeter:
         self.traced.end()
 
 
-class HTTPCalling(Generic[ModelT]):
-    """One streamed call; see `ports.Calling`.
+class HTTPCallStream(Generic[ModelT]):
+    """One streamed call; see `ports.CallStream`.
 
-    Its stream is read by a task of its own, which whoever iterates cannot interrupt: an iteration that is cancelled leaves
-    the stream whole, so that the call can be cancelled in its service and the stream read on to the exact usage.
+    A task of its own reads the stream, so that cancelling the iteration leaves the stream intact: the call can then be
+    cancelled in its service, and the stream read to its end for the exact usage.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, role: Role, path: str, body: BaseModel, call: CallId, meter: "_TracedMeter"
+        self, client: httpx.AsyncClient, role: Role, path: str, body: BaseModel, call: CallContext, meter: "_TracedMeter"
     ) -> None:
         self._client = client
         self._role: Role = role
@@ -95,7 +91,7 @@ class HTTPCalling(Generic[ModelT]):
 
     @property
     def usage(self) -> Usage | None:
-        """What the call used, if its stream came to its end."""
+        """The usage of the call, once its stream has ended."""
         return self._reported if self._complete else None
 
     async def __aenter__(self) -> Self:
@@ -126,64 +122,63 @@ class HTTPCalling(Generic[ModelT]):
             raise CallFailed(self._role, self._error) from self._error
 
     async def _follow(self, send: MemoryObjectSendStream[BaseModel]) -> None:
-        """Read the stream to its end, whether or not anybody still listens."""
-        with send, self._reading, self._meter.meter.open():
-            try:
+        """Read the stream to its end, even if its events are no longer consumed."""
+        try:
+            with send, self._reading, self._meter.meter.open():
                 await self._open_and_read(send)
-            except CounterpointError as error:
-                refused = isinstance(error, EngineFailed) and not self._opened
-                self.spent_nothing = isinstance(error, _SPENT_NOTHING) or refused
-                self._complete = self._complete or self._reported is not None
-                self._error = error
-        self._read_to_end.set()
+        except Exception as error:  # noqa: BLE001 - the boundary of the call, where every error becomes a typed one
+            self._fail(as_error(error))
+        finally:
+            self._read_to_end.set()
+
+    def _fail(self, error: CounterpointError) -> None:
+        refused = isinstance(error, EngineFailed) and not self._opened
+        self.spent_nothing = isinstance(error, _SPENT_NOTHING) or refused
+        self._complete = self._complete or self._reported is not None
+        self._error = error
 
     async def _open_and_read(self, send: MemoryObjectSendStream[BaseModel]) -> None:
-        headers = CallContext(
-            self._call.request or self._call.solve,
-            self._call.solve,
-            self._call.call,
-            self._call.traceparent,
-            self._call.deadline,
-            self._call.priority,
-        ).headers()
-        async with stream_events(self._client, self._path, self._body, headers, self._meter.meter.sent_again) as events:
+        headers, meter = self._call.headers(), self._meter.meter
+        async with stream_events(self._client, self._path, self._body, headers, meter.sent_again) as events:
             self._opened = True
             async for event in events:
-                read = self._read(event)
-                if read is not None:
+                parsed = self._parse(event)
+                if parsed is not None:
                     with suppress(anyio.BrokenResourceError):
-                        send.send_nowait(read)
+                        send.send_nowait(parsed)
             self._complete = self._reported is not None
         if not self._complete:
             raise EngineFailed(f"the {self._role} ended a call without its usage")
 
-    def _read(self, event: ServerSentEvent) -> BaseModel | None:
+    def _parse(self, event: ServerSentEvent) -> BaseModel | None:
+        """Parse an event; None for a usage, which is kept, and for an event of a newer service."""
+        union: TypeAdapter[Any] = ACTOR_EVENT if self._role == "actor" else CRITIC_EVENT
         try:
-            if event.event == "usage":
-                self._reported = UsageEvent.model_validate_json(event.data)
-                return None
-            kind = _EVENTS.get(event.event)
-            return kind.model_validate_json(event.data) if kind else None
-        except ValidationError as error:
-            raise EngineFailed(f"the {self._role} sent an event that is not of its contract") from error
+            parsed = sse.parse(event, union)
+        except ValueError as error:
+            raise EngineFailed(f"the {self._role} sent an event that breaks its contract") from error
+        if isinstance(parsed, UsageEvent):
+            self._reported = parsed
+            return None
+        return parsed
 
     async def _abort(self) -> None:
-        """Cancel the call in its service, which may not have begun it yet, and wait a moment for the exact usage."""
+        """Cancel the call in its service, which may not have started it yet, and wait a moment for the exact usage."""
         with anyio.move_on_after(SETTLE_SECONDS, shield=True):
             try:
                 while not self._read_to_end.is_set():
-                    if (await fetch(self._client, "DELETE", f"/v1/calls/{self._call.call}"))["cancelled"]:
+                    if (await fetch(self._client, "DELETE", f"/v1/calls/{self._call.call_id}"))["cancelled"]:
                         break
                     await anyio.sleep(REPEAT_SECONDS)
                 await self._read_to_end.wait()
             except NotReady:
-                self.spent_nothing = not self._opened  # nobody is there who could have computed anything
+                self.spent_nothing = not self._opened  # a service that cannot be reached has computed nothing
             except CounterpointError:
                 return
 
 
 async def _next(receive: MemoryObjectReceiveStream[BaseModel]) -> BaseModel | None:
-    """What is there already comes without a turn of the event loop; None at the end."""
+    """Return the next event, without a turn of the event loop if it has arrived already; None at the end."""
     try:
         try:
             return receive.receive_nowait()
@@ -194,7 +189,7 @@ async def _next(receive: MemoryObjectReceiveStream[BaseModel]) -> BaseModel | No
 
 
 class _Client:
-    """A role service's address and what it said about itself."""
+    """A role service: its address and its model card."""
 
     role: Role
 
@@ -204,18 +199,23 @@ class _Client:
         self.card: ModelCard | None = None
 
     async def check(self) -> None:
-        """Fetch the card. Raises `NotReady` or what the service answered; `EngineFailed` for what is no card."""
+        """Fetch the card. Raises `NotReady`, the error the service answered with, or `EngineFailed` for an invalid card."""
         try:
             self.card = ModelCard.model_validate(await fetch(self._client, "GET", "/v1/model"))
         except ValidationError as error:
             raise EngineFailed(f"the {self.role} did not answer with its card") from error
 
-    def _calling(self, verb: str, path: str, body: BaseModel, call: CallId) -> HTTPCalling[Any]:
+    def _call(self, verb: str, path: str, body: BaseModel, call: CallContext) -> HTTPCallStream[Any]:
         model = self.card.model if self.card else "unknown"
-        attributes = {tracing.OPERATION: "chat", tracing.MODEL: model, tracing.ROLE: self.role, tracing.CALL_ID: call.call}
+        attributes = {
+            tracing.OPERATION: "chat",
+            tracing.MODEL: model,
+            tracing.ROLE: self.role,
+            tracing.CALL_ID: call.call_id,
+        }
         traced = tracing.begin(verb, call.traceparent, attributes, SpanKind.CLIENT)
-        meter = _TracedMeter(self._metrics.meter(self.role, verb, call.solve), traced)
-        return HTTPCalling(self._client, self.role, path, body, replace(call, traceparent=traced.traceparent), meter)
+        meter = _TracedMeter(self._metrics.meter(self.role, verb, call.session_id), traced)
+        return HTTPCallStream(self._client, self.role, path, body, replace(call, traceparent=traced.traceparent), meter)
 
 
 class HTTPActor(_Client):
@@ -223,13 +223,13 @@ class HTTPActor(_Client):
 
     role: Role = "actor"
 
-    def draft(self, body: Draft, call: CallId) -> HTTPCalling[StepEvent | CandidateEvent]:
+    def draft(self, body: Draft, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
         """Write solutions."""
-        return self._calling("draft", "/v1/draft", body, call)
+        return self._call("draft", "/v1/draft", body, call)
 
-    def refine(self, body: Refine, call: CallId) -> HTTPCalling[StepEvent | CandidateEvent]:
+    def refine(self, body: Refine, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
         """Write new solutions given a critique."""
-        return self._calling("refine", "/v1/refine", body, call)
+        return self._call("refine", "/v1/refine", body, call)
 
 
 class HTTPCritic(_Client):
@@ -237,6 +237,6 @@ class HTTPCritic(_Client):
 
     role: Role = "critic"
 
-    def critique(self, body: Judge, call: CallId) -> HTTPCalling[LabelEvent | ExplanationEvent | CritiqueEvent]:
+    def critique(self, body: Judge, call: CallContext) -> HTTPCallStream[LabelEvent | ExplanationEvent | CritiqueEvent]:
         """Judge a solution."""
-        return self._calling("critique", "/v1/critique", body, call)
+        return self._call("critique", "/v1/critique", body, call)

@@ -1,19 +1,20 @@
-"""The journal of a solve's calls: a call that is in it is not made again, its events and its usage are given back.
+"""The journal of a solve's calls: a recorded call is not made again, but replayed with its events and its usage.
 
-A call's key is its verb and a digest of what it asks. That holds the call's seed, which is a hash of its place in the
-strategy, so the same place of the same solve finds its own record and no other. What a call may spend is not part of the
-key: it depends on what runs beside it.
+The key of a call is its verb and a digest of its body. The body holds the call's seed, which is a hash of its place in the
+strategy, so the same place in the same solve finds its own record and no other. The allowance is not part of the key: it
+depends on what runs beside the call.
 """
 
 from collections.abc import AsyncIterator
 from hashlib import blake2b
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import Annotated, Any, Generic, Protocol, Self, TypeVar, cast
 
 import anyio
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.ports import Actor, CallFailed, CallId, Calling, Critic, Drafting, Judging
+from orchestrator.ports import Actor, CallFailed, CallStream, Critic, CritiqueStream, DraftStream
+from services.call_context import CallContext
 from services.contracts.calls import (
     CandidateEvent,
     CritiqueEvent,
@@ -32,21 +33,23 @@ from services.errors import EngineFailed
 from services.problems import as_error, error_of
 
 LEFT_SECONDS = 5.0
-"""How long a call that its strategy once left waits to be left again."""
+"""Time in which the strategy should leave a replayed call that it left when the call was recorded."""
 
 EventT = TypeVar("EventT")
+ServiceT = TypeVar("ServiceT", Actor, Critic)
 
-_EVENTS: dict[str, type[BaseModel]] = {
-    kind.__name__: kind for kind in (StepEvent, CandidateEvent, LabelEvent, ExplanationEvent, CritiqueEvent)
-}
+AnyCallEvent = Annotated[
+    StepEvent | CandidateEvent | LabelEvent | ExplanationEvent | CritiqueEvent, Field(discriminator="type")
+]
+"""Any event of a call that is yielded to its caller."""
 
 
 class Record(BaseModel):
-    """How a call went: its events, its usage, the error it ended with, and whether its strategy left it before its end."""
+    """A finished call: its events, its usage, its error, if any, and whether its strategy left it before its end."""
 
     model_config = ConfigDict(frozen=True)
 
-    events: tuple[tuple[str, str], ...]
+    events: tuple[AnyCallEvent, ...]
     usage: Usage | None
     spent_nothing: bool
     error: Problem | None = None
@@ -54,62 +57,62 @@ class Record(BaseModel):
 
 
 class Journal(Protocol):
-    """Where records are kept."""
+    """A store of records."""
 
     @property
     def lost(self) -> bool:
-        """Whether this run is given up and another one goes on: what it spent is the other one's to tell."""
+        """True if this run was given up and another one continues; the other one reports what was spent."""
         ...
 
     async def find(self, key: str) -> Record | None:
-        """What was recorded under a key."""
+        """Return the record of a key."""
         ...
 
     async def keep(self, key: str, record: Record) -> None:
-        """Record a call that has ended."""
+        """Store the record of a call."""
         ...
 
 
-class JournaledCalling(Generic[EventT]):
-    """A call that is looked up before it is made, and recorded when it ends; see `ports.Calling`."""
+class JournaledCallStream(Generic[EventT]):
+    """A call that is replayed from the journal, or made and recorded when it ends; see `ports.CallStream`."""
 
-    def __init__(self, inner: Calling[EventT], role: Role, journal: Journal, key: str, deadline: float | None) -> None:
+    def __init__(self, inner: CallStream[EventT], role: Role, journal: Journal, key: str, deadline: float | None) -> None:
         self._inner = inner
         self._deadline = deadline
         self._role: Role = role
         self._journal = journal
         self._key = key
-        self._found: Record | None = None
-        self._events: list[tuple[str, str]] = []
+        self._record: Record | None = None
+        self._events: list[Any] = []
         self._error: Problem | None = None
         self._ended = False
 
     @property
     def usage(self) -> Usage | None:
-        """What the call took, now or when it was made."""
-        return self._inner.usage if self._found is None else self._found.usage
+        """The usage of the call, made or replayed."""
+        return self._inner.usage if self._record is None else self._record.usage
 
     @property
     def spent_nothing(self) -> bool:
-        """Whether it was never sent, or refused."""
-        return self._inner.spent_nothing if self._found is None else self._found.spent_nothing
+        """True if the call was never sent, or was refused."""
+        return self._inner.spent_nothing if self._record is None else self._record.spent_nothing
 
     async def __aenter__(self) -> Self:
-        self._found = await self._journal.find(self._key)
-        if self._found is None:
+        self._record = await self._journal.find(self._key)
+        if self._record is None:
             if self._deadline is not None and anyio.current_time() > self._deadline:
-                await anyio.sleep_forever()  # what was recorded is given back after the deadline; nothing new begins
+                await anyio.sleep_forever()  # after the deadline records are replayed, but no new call starts
             await self._inner.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._found is not None:
+        if self._record is not None:
             return
         await self._inner.__aexit__(kind, error, tb)
         if self.usage is None and self._error is None:
-            return  # nobody knows what it took: it is made again
+            return  # its usage is unknown, so it will be made again
         left = not self._ended and self._error is None
         record = Record(
             events=tuple(self._events), usage=self.usage, spent_nothing=self.spent_nothing, error=self._error, left=left
@@ -118,72 +121,66 @@ class JournaledCalling(Generic[EventT]):
             await self._journal.keep(self._key, record)
 
     async def __aiter__(self) -> AsyncIterator[EventT]:
-        if self._found is not None:
-            async for event in self._given_back(self._found):
+        if self._record is not None:
+            async for event in self._replay(self._record):
                 yield event
             return
         try:
             async for event in self._inner:
-                self._events.append((type(event).__name__, cast("BaseModel", event).model_dump_json()))
+                self._events.append(event)
                 yield event
         except CallFailed as failure:
             self._error = failure.cause.problem()
             raise
         self._ended = True
 
-    async def _given_back(self, found: Record) -> AsyncIterator[EventT]:
-        for name, data in found.events:
-            yield cast("Any", _EVENTS[name].model_validate_json(data))
-        if found.error is not None:
-            raise CallFailed(self._role, error_of(found.error))
-        if found.left:
+    async def _replay(self, record: Record) -> AsyncIterator[EventT]:
+        for event in record.events:
+            yield cast("EventT", event)
+        if record.error is not None:
+            raise CallFailed(self._role, error_of(record.error))
+        if record.left:
             await anyio.sleep(LEFT_SECONDS)
-            raise CallFailed(self._role, as_error(EngineFailed("this call was left before its end when it was first made")))
+            raise CallFailed(self._role, as_error(EngineFailed("this call was left before its end when it was recorded")))
 
 
-class JournaledActor:
-    """The actor, whose calls are kept."""
+class _Journaled(Generic[ServiceT]):
+    """A role service whose calls are journaled."""
 
-    def __init__(self, inner: Actor, journal: Journal) -> None:
+    def __init__(self, inner: ServiceT, journal: Journal) -> None:
         self._inner = inner
         self._journal = journal
 
     @property
     def card(self) -> ModelCard | None:
-        """The actor's."""
+        """The card of the service."""
         return self._inner.card
 
-    def draft(self, body: Draft, call: CallId) -> Drafting:
+
+class JournaledActor(_Journaled[Actor]):
+    """The actor, with its calls journaled."""
+
+    def draft(self, body: Draft, call: CallContext) -> DraftStream:
         """Write solutions."""
-        return JournaledCalling(self._inner.draft(body, call), "actor", self._journal, key_of("draft", body), call.deadline)
+        stream = self._inner.draft(body, call)
+        return JournaledCallStream(stream, "actor", self._journal, key_of("draft", body), call.deadline)
 
-    def refine(self, body: Refine, call: CallId) -> Drafting:
+    def refine(self, body: Refine, call: CallContext) -> DraftStream:
         """Write new solutions given a critique."""
-        return JournaledCalling(
-            self._inner.refine(body, call), "actor", self._journal, key_of("refine", body), call.deadline
-        )
+        stream = self._inner.refine(body, call)
+        return JournaledCallStream(stream, "actor", self._journal, key_of("refine", body), call.deadline)
 
 
-class JournaledCritic:
-    """The critic, whose calls are kept."""
+class JournaledCritic(_Journaled[Critic]):
+    """The critic, with its calls journaled."""
 
-    def __init__(self, inner: Critic, journal: Journal) -> None:
-        self._inner = inner
-        self._journal = journal
-
-    @property
-    def card(self) -> ModelCard | None:
-        """The critic's."""
-        return self._inner.card
-
-    def critique(self, body: Judge, call: CallId) -> Judging:
+    def critique(self, body: Judge, call: CallContext) -> CritiqueStream:
         """Judge a solution."""
-        return JournaledCalling(
-            self._inner.critique(body, call), "critic", self._journal, key_of("critique", body), call.deadline
-        )
+        stream = self._inner.critique(body, call)
+        return JournaledCallStream(stream, "critic", self._journal, key_of("critique", body), call.deadline)
 
 
 def key_of(verb: str, body: BaseModel) -> str:
-    """A call's name within its solve."""
-    asked = body.model_dump_json(exclude={"allowance"})
-    return f"{verb}-{blake2b(asked.encode(), digest_size=12).hexdigest()}"
+    """Return the key of a call within its solve."""
+    content = body.model_dump_json(exclude={"allowance"})
+    return f"{verb}-{blake2b(content.encode(), digest_size=12).hexdigest()}"

@@ -1,7 +1,7 @@
-"""The orchestrator's metrics; runner and clients tell them what happened, nothing below records any.
+"""The orchestrator's metrics. The runner and the clients record them; nothing below does.
 
-Every label is of a closed set: no key, user, job or problem stands in one. What may go wrong is exported as 0 from the
-start, so that its first time is a change that a rate sees. What each means for an operator: `docs/operations.md`.
+Every label has a closed set of values: never a key, a user, a job or a problem. Errors are exported as 0 from the start, so
+that a rate sees the first one. `docs/operations.md` explains each metric to operators.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -12,19 +12,27 @@ from typing import Any, get_args
 import anyio
 
 from orchestrator.candidates import Candidate
-from orchestrator.findings import ACCEPTANCES, UNJUDGED, Vote, not_drawn, not_written, refined, voted
+from orchestrator.critic_stats import (
+    ACCEPTANCES,
+    UNJUDGED,
+    Vote,
+    refinements,
+    tokens_not_drawn,
+    tokens_not_written,
+    verdicts_and_votes,
+)
 from orchestrator.solve import Solve
-from orchestrator.strategies import STRATEGIES
+from orchestrator.strategies import NAMES
 from services import errors
 from services.contracts.calls import FinishReason
-from services.contracts.events import BudgetWarning, CandidateFinished, SolveEvent, VotesChanged
+from services.contracts.events import AnySolveEvent, BudgetWarning, CandidateFinished, VotesChanged
 from services.contracts.solve import ROLES, Role, SolveResult, StopReason, VoteGroup
 from services.contracts.usage import Usage
 from services.metrics import SECONDS, ServiceMetrics
 from services.problems import as_error
 
 OVERHEAD_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
-"""Bounds of our own share of a solve's time: from a lone draft's to that of a wide vote over formulas."""
+"""Buckets of the orchestrator's own share of a solve's time, from a single draft to a wide vote over formulas."""
 FAILURES = (
     errors.Cancelled,
     errors.ActorFailed,
@@ -36,23 +44,22 @@ FAILURES = (
     errors.NotReady,
     errors.Overloaded,
 )
-"""What a solve may end with instead of an answer; `Cancelled`: its client or its worker left it."""
+"""The errors that end a solve without an answer; `Cancelled` means that its client or its worker left it."""
 DEGRADED = ("actor_failed", "critic_unavailable", "critique_unparsable", "rewind_unavailable", "usage_unknown")
 VERBS: tuple[tuple[Role, str], ...] = (("actor", "draft"), ("actor", "refine"), ("critic", "critique"))
 
 
 class OrchestratorMetrics(ServiceMetrics):
-    """Solves, candidates, calls, tokens, budgets, jobs."""
+    """Metrics of solves, candidates, calls, tokens, budgets and jobs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._followed: dict[str, Following] = {}
-        names = tuple(str(kind.model_fields["name"].default) for kind in STRATEGIES)
+        self._running: dict[str, SolveMetrics] = {}
         ends = (*get_args(StopReason), *(kind.code for kind in FAILURES))
         self.solves = self._counter(
-            "solves", "Solves by how they ended: a stop reason, or an error's code.", strategy=names, stop_reason=ends
+            "solves", "Solves by how they ended: a stop reason, or an error's code.", strategy=NAMES, stop_reason=ends
         )
-        self.solve_seconds = self._histogram("solve_seconds", "Time of a solve that has an answer.", SECONDS, strategy=names)
+        self.solve_seconds = self._histogram("solve_seconds", "Time of a solve that has an answer.", SECONDS, strategy=NAMES)
         self.first_event_seconds = self._histogram(
             "first_event_seconds", "Time from a solve's admission to its first event.", SECONDS
         )
@@ -112,23 +119,23 @@ class OrchestratorMetrics(ServiceMetrics):
             "jobs", "Jobs that wait for a worker, and that workers look after.", status=("queued", "running")
         )
 
-    def jobs_are(self, queued: float, running: float) -> None:
-        """How many jobs there are now; NaN where that cannot be known."""
+    def set_jobs(self, queued: float, running: float) -> None:
+        """Set the number of jobs; NaN where it is not known."""
         self.jobs.labels("queued").set(queued)
         self.jobs.labels("running").set(running)
 
     def meter(self, role: Role, verb: str, solve: str) -> "CallMeter":
-        """What measures a call of a solve."""
-        return CallMeter(self, role, verb, self._followed.get(solve))
+        """Return the meter for a call of a solve."""
+        return CallMeter(self, role, verb, self._running.get(solve))
 
     @contextmanager
-    def following(self, solve: Solve, strategy: Mapping[str, Any]) -> Generator["Following"]:
-        """Hear a solve's events while it runs; an error that leaves the context is how it ended."""
-        followed = self._followed[solve.id] = Following(self, solve, strategy, anyio.current_time())
-        solve.send = followed.heard(solve.send)
+    def measuring(self, solve: Solve, strategy: Mapping[str, Any]) -> Generator["SolveMetrics"]:
+        """Measure a solve while it runs, through its events; an error that leaves the context is how it ended."""
+        measured = self._running[solve.id] = SolveMetrics(self, solve, strategy, anyio.current_time())
+        solve.send = measured.recording(solve.send)
         self.in_flight.inc()
         try:
-            yield followed
+            yield measured
         except Exception as error:
             self.solves.labels(strategy["name"], as_error(error).code).inc()
             raise
@@ -136,39 +143,39 @@ class OrchestratorMetrics(ServiceMetrics):
             self.solves.labels(strategy["name"], errors.Cancelled.code).inc()
             raise
         finally:
-            del self._followed[solve.id]
+            del self._running[solve.id]
             self.in_flight.dec()
 
 
 @dataclass(slots=True)
-class Following:
-    """One solve as the metrics see it."""
+class SolveMetrics:
+    """The metrics of one solve."""
 
     metrics: OrchestratorMetrics
     solve: Solve
     strategy: Mapping[str, Any]
-    began: float
+    started: float
     groups: tuple[VoteGroup, ...] = ()
     waited: float = 0.0
     _open: int = 0
     _since: float = 0.0
 
-    def heard(self, send: Callable[[SolveEvent], Awaitable[None]]) -> Callable[[SolveEvent], Awaitable[None]]:
-        """`send`, with every event heard first."""
+    def recording(self, send: Callable[[AnySolveEvent], Awaitable[None]]) -> Callable[[AnySolveEvent], Awaitable[None]]:
+        """Return `send` so that it records every event first."""
 
-        async def hear(event: SolveEvent) -> None:
-            self._hear(event)
+        async def record_and_send(event: AnySolveEvent) -> None:
+            self._record(event)
             await send(event)
 
-        return hear
+        return record_and_send
 
     def first_event(self) -> None:
-        """The first event has left."""
-        self.metrics.first_event_seconds.observe(anyio.current_time() - self.began)
+        """Record that the first event was sent."""
+        self.metrics.first_event_seconds.observe(anyio.current_time() - self.started)
 
     @contextmanager
     def waiting(self) -> Generator[None]:
-        """A call of a model is open; where several are, the time counts once."""
+        """Measure the time in which a call of a model is open; the time of several open calls counts once."""
         if not self._open:
             self._since = anyio.current_time()
         self._open += 1
@@ -180,32 +187,32 @@ class Following:
                 self.waited += anyio.current_time() - self._since
 
     def solved(self, result: SolveResult) -> None:
-        """The solve has an answer."""
+        """Record the answer of the solve."""
         metrics, solve = self.metrics, self.solve
         name = self.strategy["name"]
         metrics.solves.labels(name, result.stop_reason).inc()
         metrics.solve_seconds.labels(name).observe(result.usage.seconds)
-        metrics.overhead_seconds.observe(max(0.0, anyio.current_time() - self.began - self.waited))
+        metrics.overhead_seconds.observe(max(0.0, anyio.current_time() - self.started - self.waited))
         metrics.utilisation.observe(max(solve.ledger.shares().values(), default=0.0))
         metrics.usage_unknown.inc(solve.unknown_usages)
         for code in {entry.code for entry in result.degraded}:
             metrics.degraded.labels(code).inc()
-        self._candidates(list(solve.candidates.values()), agreed=name == "best_of_n" and result.stop_reason == "agreed")
+        self._candidates(list(solve.candidates), agreed=name == "best_of_n" and result.stop_reason == "agreed")
 
     def _candidates(self, candidates: list[Candidate], *, agreed: bool) -> None:
         metrics = self.metrics
         for candidate in candidates:
             metrics.verdicts.labels(candidate.verdict or UNJUDGED).inc()
-        for original, second in refined(candidates, self.strategy):
+        for original, second in refinements(candidates, self.strategy):
             metrics.refinements.labels(original, second).inc()
-        for verdict, vote in voted(candidates, self.groups):
+        for verdict, vote in verdicts_and_votes(candidates, self.groups):
             metrics.agreement.labels(verdict, vote).inc()
-        metrics.saved.labels("aborted").inc(not_written(candidates))
+        metrics.saved.labels("aborted").inc(tokens_not_written(candidates))
         if agreed:
             votes, sampled = sum(group.votes for group in self.groups), self.solve.usage["actor"].completion_tokens
-            metrics.saved.labels("agreed").inc(not_drawn(candidates, votes, self.strategy["n"], sampled))
+            metrics.saved.labels("agreed").inc(tokens_not_drawn(candidates, votes, self.strategy["n"], sampled))
 
-    def _hear(self, event: SolveEvent) -> None:
+    def _record(self, event: AnySolveEvent) -> None:
         match event:
             case CandidateFinished():
                 self.metrics.candidates.labels(event.finish_reason).inc()
@@ -219,33 +226,33 @@ class Following:
 
 @dataclass(slots=True)
 class CallMeter:
-    """One call of a model as the metrics see it."""
+    """The metrics of one call of a model."""
 
     metrics: OrchestratorMetrics
     role: Role
     verb: str
-    followed: Following | None
+    solve: SolveMetrics | None
     seconds: float = field(default=0.0, init=False)
 
     @contextmanager
     def open(self) -> Generator[None]:
-        """The call is being made."""
-        began = anyio.current_time()
+        """Measure the time of the call."""
+        started = anyio.current_time()
         try:
-            if self.followed is None:
+            if self.solve is None:
                 yield
             else:
-                with self.followed.waiting():
+                with self.solve.waiting():
                     yield
         finally:
-            self.seconds = anyio.current_time() - began
+            self.seconds = anyio.current_time() - started
 
     def sent_again(self) -> None:
-        """It had to be sent once more."""
+        """Record that the call was sent again."""
         self.metrics.retries.labels(self.role).inc()
 
     def ended(self, outcome: str, usage: Usage | None) -> None:
-        """It has ended."""
+        """Record the end of the call."""
         metrics, role = self.metrics, self.role
         metrics.calls.labels(role, self.verb, outcome).inc()
         if outcome == "ok":

@@ -1,4 +1,4 @@
-"""The body of `POST /solve`, with its strategy parsed into the strategy that runs."""
+"""The body of `POST /solve`, whose `strategy` is parsed into the strategy that runs."""
 
 from pydantic import Field
 
@@ -8,7 +8,7 @@ from services.contracts.solve import Budget, SolveSampling, Trace
 
 
 class SolveRequest(Asked):
-    """What a client asks for; unknown fields are refused."""
+    """A problem to solve, and how to solve it; unknown fields are refused."""
 
     strategy: AnyStrategy | None = Field(default=None, description="A name, or an object with its parameters.")
     budget: Budget = Budget()

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Header
 
 from orchestrator import strategies
 from orchestrator.request import SolveRequest
-from orchestrator.run import nobody
-from orchestrator.runner import Runner, stream
-from services.contracts.events import SolveEvent
+from orchestrator.runner import Runner, ignore_events, stream
+from services.call_context import CallContext, call_context
+from services.contracts.events import SOLVE_EVENT_TYPES
 from services.contracts.solve import SolveResult
 from services.errors import (
     ActorFailed,
@@ -23,7 +23,6 @@ from services.errors import (
     RequestTooLarge,
     Unauthenticated,
 )
-from services.identity import CallContext, call_context
 from services.openapi import Responses, errors
 from services.sse import MEDIA_TYPE
 from services.streaming import Emit, EventStreamResponse, OwnedJSONResponse
@@ -36,11 +35,11 @@ EVENT_SCHEMA = {
     "required": ["id", "event", "data"],
     "properties": {
         "id": {"type": "string", "pattern": "^[0-9]+$"},
-        "event": {"enum": [kind.model_fields["type"].default for kind in SolveEvent.__subclasses__()]},
+        "event": {"enum": list(SOLVE_EVENT_TYPES)},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
 }
-"""One event of the stream; `id` is its number."""
+"""The schema of one event of the stream; `id` is its number."""
 
 RESPONSES: Responses = {
     200: {
@@ -61,23 +60,23 @@ RESPONSES: Responses = {
         DeadlineExceeded,
     ),
 }
-"""What `POST /solve` may answer with."""
+"""The responses of `POST /solve`."""
 
 
 def router(runner: Runner) -> APIRouter:
-    """The orchestrator's own routes."""
+    """Return the routes of solves and strategies."""
     routes = APIRouter(tags=["solve"])
 
     @routes.post("/solve", response_model=SolveResult, responses=RESPONSES)
     async def solve(request: SolveRequest, call: Call, accept: Accept = "") -> EventStreamResponse | OwnedJSONResponse:
-        """Solve a problem: one JSON object, or with `stream` (or `Accept: text/event-stream`) its events as they happen."""
+        """Solve a problem. Answer with one JSON object, or with `stream` or `Accept: text/event-stream` with its events."""
 
         async def produce(emit: Emit) -> None:
             await stream(runner, request, call, emit)
 
         async def work() -> SolveResult:
             await runner.admit(request)
-            return await runner.run(request, call, nobody)
+            return await runner.run(request, call, ignore_events)
 
         if request.stream or MEDIA_TYPE in accept:
             return EventStreamResponse(produce)
@@ -85,7 +84,7 @@ def router(runner: Runner) -> APIRouter:
 
     @routes.get("/strategies")
     async def list_strategies() -> list[dict[str, Any]]:
-        """Every strategy: its name, what it does, the JSON schema of its parameters."""
+        """List the strategies: the name, the description, and the JSON schema of the parameters of each."""
         return strategies.described()
 
     return routes

@@ -1,7 +1,7 @@
-"""Runs a strategy under its budget and makes the answer.
+"""The runner: it runs a strategy under a budget and makes the response.
 
-The incumbent lives here, outside the strategy. Three endings: a limit is an answer, with the incumbent; a failed call is a
-typed error where no candidate exists; a hang-up is cancellation and is never swallowed.
+The incumbent lives here, outside the strategy. There are three endings. A limit ends a solve with the best candidate so far.
+A failed call is a typed error if no candidate exists. A client's disconnect is cancellation, which is never swallowed.
 """
 
 import secrets
@@ -13,23 +13,21 @@ import anyio
 from orchestrator import strategies
 from orchestrator.access import AdmissionQueue, TenantQuotas
 from orchestrator.budget import Ledger, LimitReached, Price
-from orchestrator.candidates import view
 from orchestrator.clients import HTTPActor, HTTPCritic
-from orchestrator.context import Context
-from orchestrator.journal import JournaledActor, JournaledCritic
+from orchestrator.journal import Journal, JournaledActor, JournaledCritic
 from orchestrator.metrics import OrchestratorMetrics
-from orchestrator.outcomes import Outcome
 from orchestrator.ports import CallFailed, Equivalence
 from orchestrator.request import SolveRequest
-from orchestrator.run import USUAL, Run, Stamped, nobody
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.solve import AnswerNow, Emit, Solve
+from orchestrator.solve import AnswerNow, Context, Emit, Outcome, Solve
+from orchestrator.solve.result import result_of
 from orchestrator.strategies.base import Strategy
 from services import tracing
+from services.call_context import CallContext, new_id
 from services.contracts.errors import FieldError, Limit
-from services.contracts.events import SolveEvent, SolveFailed, SolveFinished, SolveStarted
+from services.contracts.events import AnySolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.contracts.sampling import MAX_SEED, Sampling
-from services.contracts.solve import Budget, BudgetAccount, Role, SolveResult, SolveUsage, Spent
+from services.contracts.solve import Budget, Role, SolveResult, Spent
 from services.errors import (
     ActorFailed,
     BudgetTooSmall,
@@ -39,20 +37,57 @@ from services.errors import (
     NotReady,
     Overloaded,
 )
-from services.identity import CallContext, new_id
 from services.problems import as_error
 
-SHORTEST_SECONDS = 0.001
-"""What a deadline that has passed leaves."""
+MIN_SECONDS = 0.001
+"""The time limit of a request whose deadline has already passed."""
 SETTLE_SHARE, SETTLE_SECONDS = 0.1, 0.3
-"""Kept back from the deadline, so that cancelled calls can settle before it: a share of it, and at most this long."""
-LOOK_BACK_SECONDS = 1.0
-"""A solve that goes on after its deadline has this long to read what its journal holds."""
+"""Time reserved before the deadline for settling cancelled calls: a share of the time limit, and at most these seconds."""
+REPLAY_SECONDS = 1.0
+"""Time in which a solve that is resumed after its deadline may replay its journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Options of a solve that do not come from the request.
+
+    `plain` drafts are the actor's plain answers, without the prompt that asks for steps. `id` names the solve. `started` is
+    the time of its first start, on the event loop's clock, in seconds; its deadline counts from there. `answer_now` ends it
+    early. Calls that are recorded in `journal` are replayed.
+    """
+
+    plain: bool = False
+    id: str | None = None
+    started: float | None = None
+    answer_now: AnswerNow | None = None
+    journal: Journal | None = None
+
+
+DEFAULT_OPTIONS = RunOptions()
+
+
+async def ignore_events(_event: AnySolveEvent) -> None:
+    """Follow a solve without its events, which are then not even stamped."""
+
+
+@dataclass(slots=True)
+class EventStamper:
+    """Stamps events with the solve's id, their number, and the tokens spent so far."""
+
+    solve: Solve
+    emit: Emit
+    seq: int = 0
+
+    async def send(self, event: AnySolveEvent) -> None:
+        """Stamp an event and send it."""
+        self.seq += 1
+        stamp = {"solve_id": self.solve.id, "seq": self.seq, "spent": self.solve.ledger.tokens}
+        await self.emit(event.model_copy(update=stamp))
 
 
 @dataclass(slots=True)
 class Runner:
-    """Everything a solve needs, for all solves of a process."""
+    """Runs all solves of a process."""
 
     settings: OrchestratorSettings
     actor: HTTPActor
@@ -67,9 +102,9 @@ class Runner:
         self.admission = AdmissionQueue(settings.max_in_flight, settings.max_waiting, settings.max_waiting_seconds)
 
     async def admit(self, request: SolveRequest) -> None:
-        """Raise what stands against beginning: `Overloaded`, `NotReady`, a cost limit without prices."""
+        """Raise the error that prevents a start: `Overloaded`, `NotReady`, `InvalidRequest` for a cost without prices."""
         self.admission.check()
-        if self._costs(request.budget) and not any(price.prompt or price.completion for price in self._prices().values()):
+        if _limits_cost(request.budget) and not any(price.prompt or price.completion for price in self._prices().values()):
             message = "max_cost needs prices: set COUNTERPOINT_ACTOR_PRICE_COMPLETION and its like"
             raise InvalidRequest(
                 message, errors=[FieldError(loc=("body", "budget", "max_cost"), msg=message, type="no_prices")]
@@ -80,152 +115,113 @@ class Runner:
             try:
                 await self.critic.check()
             except CounterpointError:
-                return  # the solve finds out and says so
+                return  # the solve will be degraded
 
-    async def run(self, request: SolveRequest, call: CallContext, emit: Emit, how: Run = USUAL) -> SolveResult:
-        """Solve. Every event goes through `emit`, the last one excepted. Raises the errors of the public interface."""
+    async def run(
+        self, request: SolveRequest, call: CallContext, emit: Emit, options: RunOptions = DEFAULT_OPTIONS
+    ) -> SolveResult:
+        """Solve. Every event goes through `emit`, except the last one. Raises the errors of the public interface."""
         strategy = request.strategy or strategies.parse(self.settings.default_strategy)
         attributes = {tracing.OPERATION: "invoke_workflow", tracing.WORKFLOW: strategy.resolved()["name"]}
         with tracing.span("solve", call.traceparent, attributes) as traced:
-            result = await self._limited(request, strategy, replace(call, traceparent=traced.traceparent), emit, how)
+            result = await self._admitted(request, strategy, replace(call, traceparent=traced.traceparent), emit, options)
             traced.note({tracing.SOLVE_ID: result.id, tracing.STOP_REASON: result.stop_reason})
             return result
 
-    async def _limited(
-        self, request: SolveRequest, strategy: Strategy, call: CallContext, emit: Emit, how: Run
+    async def _admitted(
+        self, request: SolveRequest, strategy: Strategy, call: CallContext, emit: Emit, options: RunOptions
     ) -> SolveResult:
-        """Solve once there is room, within what the caller's quota leaves."""
-        started = anyio.current_time() if how.started is None else how.started
-        limits = self._limits(request.budget, call)
-        seconds = limits.max_seconds or self.settings.default_max_seconds
-        async with self.admission.slot(), self.quotas.reserve(call.tenant, limits, seconds) as quota:
-            solve = self._solve(request, call, quota.limits, started, emit, how)
+        """Solve as soon as a place is free, within what is left of the tenant's quota."""
+        started = anyio.current_time() if options.started is None else options.started
+        limits, journal = self._limits(request.budget, call), options.journal
+        async with self.admission.slot(), self.quotas.reserve(call.tenant, limits, self.seconds(limits)) as quota:
+            deadline = started + self.seconds(quota.limits)
+            solve = self._solve(request, replace(call, deadline=deadline), quota.limits, emit, options)
             try:
-                return await self._run(request, strategy, solve, started, how)
+                return await self._run(request, strategy, solve, started, options)
             finally:
-                quota.spent = 0 if how.journal is not None and how.journal.lost else solve.ledger.tokens.total_tokens
+                quota.spent = 0 if journal is not None and journal.lost else solve.ledger.tokens.total_tokens
 
-    async def _run(self, request: SolveRequest, strategy: Strategy, solve: Solve, started: float, how: Run) -> SolveResult:
-        limits, ctx = solve.ledger.limits, Context(solve)
+    async def _run(
+        self, request: SolveRequest, strategy: Strategy, solve: Solve, started: float, options: RunOptions
+    ) -> SolveResult:
+        limits, ctx, resolved = solve.ledger.limits, Context(solve), strategy.resolved()
+        seconds = self.seconds(limits)
+        stop_at = started + seconds - min(SETTLE_SECONDS, seconds * SETTLE_SHARE)
+        if options.journal is not None:
+            stop_at = max(stop_at, anyio.current_time() + REPLAY_SECONDS)
         try:
-            with self.metrics.following(solve, strategy.resolved()) as following:
-                await solve.emit(SolveStarted(strategy=strategy.resolved(), limits=limits))
-                following.first_event()
-                outcome = await self._outcome(strategy, ctx, limits, self._until(limits, started, how))
-                solve.release_reserved()
+            with self.metrics.measuring(solve, resolved) as measured:
+                await solve.emit(SolveStarted(strategy=resolved, limits=limits))
+                measured.first_event()
+                outcome = await self._outcome(strategy, ctx, seconds, stop_at)
+                solve.candidates.release()
                 await ctx.cancel_unfinished()
-                result = self._result(request, strategy, solve, outcome, anyio.current_time() - started)
+                result = result_of(solve, outcome, resolved, request.trace, anyio.current_time() - started)
         finally:
-            solve.release_reserved()
-        following.solved(result)
+            solve.candidates.release()
+        measured.solved(result)
         await solve.flush()
         return result
 
-    def _until(self, limits: Budget, started: float, how: Run) -> float:
-        """When the strategy is stopped, on the event loop's clock."""
-        seconds = limits.max_seconds or self.settings.default_max_seconds
-        deadline = started + seconds - min(SETTLE_SECONDS, seconds * SETTLE_SHARE)
-        return deadline if how.journal is None else max(deadline, anyio.current_time() + LOOK_BACK_SECONDS)
-
-    async def _outcome(self, strategy: Strategy, ctx: Context, limits: Budget, deadline: float) -> Outcome:
+    async def _outcome(self, strategy: Strategy, ctx: Context, seconds: float, stop_at: float) -> Outcome:
+        """Run the strategy until `stop_at`; return its outcome, or the incumbent if a limit or a failed call stops it."""
         stopped: Exception | None = None
         answer_now = ctx.solve.answer_now
-        with anyio.CancelScope(deadline=deadline) as scope, answer_now.scope:
+        with anyio.CancelScope(deadline=stop_at) as scope, answer_now.scope:
             try:
                 return await strategy.run(ctx)
             except (LimitReached, CallFailed) as error:
                 stopped = error
         best = ctx.incumbent
         if best is None:
-            raise self._failure(stopped, limits.max_seconds or self.settings.default_max_seconds)
+            raise _failure(stopped, seconds)
         if isinstance(stopped, CallFailed):
-            ctx.solve.note("actor_failed", stopped.cause.detail)
+            ctx.solve.degrade("actor_failed", stopped.cause.detail)
         reason = "deadline" if scope.cancelled_caught else "answer_now" if answer_now.scope.cancelled_caught else "budget"
-        candidate = ctx.solve.candidates.get(best.candidate.id, best.candidate)
+        candidate = ctx.solve.candidates.get(best.candidate.id) or best.candidate
         confidence = best.confidence if best.confidence is not None else candidate.p_correct
         return Outcome(candidate, reason, confidence)
 
-    @staticmethod
-    def _failure(stopped: Exception | None, seconds: float) -> CounterpointError:
-        if isinstance(stopped, LimitReached):
-            needed = stopped.needed
-            limit = Limit(name=stopped.limit, value=stopped.value, needed=needed)
-            return BudgetTooSmall(f"{stopped.limit} = {stopped.value} does not cover a first draft", limit=limit)
-        if isinstance(stopped, CallFailed):
-            cause = stopped.cause
-            if isinstance(cause, (NotReady, Overloaded, InvalidRequest)):
-                return cause
-            return ActorFailed(f"the actor answered every try with an error: {cause.detail}")
-        return DeadlineExceeded(f"no answer existed after {seconds} s", limit=Limit(name="max_seconds", value=seconds))
-
-    def _solve(
-        self, request: SolveRequest, call: CallContext, limits: Budget, started: float, emit: Emit, how: Run
-    ) -> Solve:
-        given, settings, journal = request.sampling, self.settings, how.journal
-        seed = secrets.randbelow(MAX_SEED) if given.seed is None else given.seed
+    def _solve(self, request: SolveRequest, caller: CallContext, limits: Budget, emit: Emit, options: RunOptions) -> Solve:
+        sampling, settings, journal = request.sampling, self.settings, options.journal
         solve = Solve(
-            id=how.id or new_id("solve"),
-            turns=request.turns,
+            id=options.id or new_id("solve"),
+            caller=caller,
+            messages=request.turns,
             sampling=Sampling(
-                temperature=settings.default_temperature if given.temperature is None else given.temperature,
-                top_p=1.0 if given.top_p is None else given.top_p,
-                max_tokens=given.max_tokens or settings.default_completion_tokens,
-                stop=given.stop,
+                temperature=settings.default_temperature if sampling.temperature is None else sampling.temperature,
+                top_p=1.0 if sampling.top_p is None else sampling.top_p,
+                max_tokens=sampling.max_tokens or settings.default_completion_tokens,
+                stop=sampling.stop,
             ),
-            seed=seed,
+            seed=secrets.randbelow(MAX_SEED) if sampling.seed is None else sampling.seed,
             ledger=Ledger(limits, self._prices()),
             actor=self.actor if journal is None else JournaledActor(self.actor, journal),
             critic=self.critic if journal is None else JournaledCritic(self.critic, journal),
-            plain=how.plain,
-            answer_now=how.answer_now or AnswerNow(),
+            plain=options.plain,
+            answer_now=options.answer_now or AnswerNow(),
             equivalence=self.equivalence,
             send=emit,
             critique_tokens=settings.critique_tokens,
-            request_id=call.request_id,
-            traceparent=call.traceparent,
-            deadline=started + (limits.max_seconds or settings.default_max_seconds),
         )
-        if emit is not nobody:
-            solve.send = Stamped(solve, emit).send
+        if emit is not ignore_events:
+            solve.send = EventStamper(solve, emit).send
         return solve
 
-    def _result(
-        self, request: SolveRequest, strategy: Strategy, solve: Solve, outcome: Outcome, seconds: float
-    ) -> SolveResult:
-        chosen = outcome.candidate
-        ordered = sorted(solve.candidates.values(), key=lambda candidate: candidate.place)
-        shown = [view(c, selected=c.id == chosen.id, trace=request.trace) for c in ordered]
-        spent = solve.ledger.spent(seconds)
-        actor, critic = solve.usage["actor"], solve.usage["critic"]
-        return SolveResult(
-            id=solve.id,
-            answer=chosen.answer,
-            solution=chosen.text,
-            stop_reason=outcome.stop_reason,
-            confidence=outcome.confidence,
-            strategy=strategy.resolved(),
-            usage=SolveUsage(
-                actor=actor,
-                critic=critic,
-                total_tokens=actor.total_tokens + critic.total_tokens,
-                completion_tokens=actor.completion_tokens + critic.completion_tokens,
-                cost=spent.cost,
-                seconds=seconds,
-            ),
-            budget=BudgetAccount(limits=solve.ledger.limits, spent=spent),
-            candidates=None if request.trace == "none" else tuple(shown),
-            degraded=tuple(solve.degraded),
-        )
+    def seconds(self, budget: Budget) -> float:
+        """Return the time limit of a budget, in seconds."""
+        return budget.max_seconds or self.settings.default_max_seconds
 
-    def _limits(self, asked: Budget, call: CallContext) -> Budget:
-        """The request's budget; where it sets no limit of a kind, the settings' default. The caller's deadline holds too."""
+    def _limits(self, budget: Budget, call: CallContext) -> Budget:
+        """Return a budget with the defaults of the settings filled in, within the caller's deadline."""
         settings, remaining = self.settings, call.remaining()
-        seconds = asked.max_seconds or settings.default_max_seconds
-        return asked.model_copy(
+        seconds = self.seconds(budget)
+        return budget.model_copy(
             update={
-                "max_tokens": asked.max_tokens or settings.default_max_tokens,
-                "max_calls": asked.max_calls or settings.default_max_calls,
-                "max_seconds": seconds if remaining is None else max(SHORTEST_SECONDS, min(seconds, remaining)),
+                "max_tokens": budget.max_tokens or settings.default_max_tokens,
+                "max_calls": budget.max_calls or settings.default_max_calls,
+                "max_seconds": seconds if remaining is None else max(MIN_SECONDS, min(seconds, remaining)),
             }
         )
 
@@ -236,30 +232,45 @@ class Runner:
             "critic": Price(settings.critic_price_prompt, settings.critic_price_completion),
         }
 
-    @staticmethod
-    def _costs(budget: Budget) -> bool:
-        return any(part.max_cost is not None for part in (budget, budget.actor, budget.critic))
+
+def _limits_cost(budget: Budget) -> bool:
+    return any(part.max_cost is not None for part in (budget, budget.actor, budget.critic))
 
 
-async def stream(runner: Runner, request: SolveRequest, call: CallContext, emit: Emit, how: Run = USUAL) -> None:
+def _failure(stopped: Exception | None, seconds: float) -> CounterpointError:
+    """Return the error of a solve without any candidate, which `stopped` or else its deadline ended."""
+    if isinstance(stopped, LimitReached):
+        limit = Limit(name=stopped.limit, value=stopped.value, needed=stopped.needed)
+        return BudgetTooSmall(f"{stopped.limit} = {stopped.value} does not cover a first draft", limit=limit)
+    if isinstance(stopped, CallFailed):
+        cause = stopped.cause
+        if isinstance(cause, (NotReady, Overloaded, InvalidRequest)):
+            return cause
+        return ActorFailed(f"the actor answered every attempt with an error: {cause.detail}")
+    return DeadlineExceeded(f"no answer existed after {seconds} s", limit=Limit(name="max_seconds", value=seconds))
+
+
+async def stream(
+    runner: Runner, request: SolveRequest, call: CallContext, emit: Emit, options: RunOptions = DEFAULT_OPTIONS
+) -> None:
     """Solve as a stream: every event, then `solve.finished` or `solve.failed`. An error before the first event is raised."""
-    last: SolveEvent | None = None
+    last: AnySolveEvent | None = None
 
-    async def told(event: SolveEvent) -> None:
+    async def emit_and_keep(event: AnySolveEvent) -> None:
         nonlocal last
         last = event
         await emit(event)
 
     await runner.admit(request)
     try:
-        result = await runner.run(request, call, told, how)
+        result = await runner.run(request, call, emit_and_keep, options)
     except Exception as error:
         if last is None:
             raise
         problem = as_error(error).problem().model_dump(exclude={"type", "errors"})
         await emit(SolveFailed(solve_id=last.solve_id, seq=last.seq + 1, spent=last.spent, **problem))
     else:
-        assert last is not None  # noqa: S101 - a solve that ran has told of its start
+        assert last is not None  # noqa: S101 - a solve that ran has emitted its start
         spent = result.budget.spent
         totals = Spent(actor=spent.actor.tokens, critic=spent.critic.tokens, total_tokens=spent.tokens)
         await emit(SolveFinished(solve_id=last.solve_id, seq=last.seq + 1, spent=totals, **dict(result)))

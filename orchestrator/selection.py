@@ -1,12 +1,13 @@
-"""Selection: which candidate of several is the answer. Pure functions.
+"""Selection of the answer among several candidates. Pure functions.
 
-Candidates come in place order, never in order of arrival, and ties go to the earlier one.
+Candidates come in place order, never in order of arrival, and the earlier one wins a tie.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.candidates import Candidate
+from services.contracts.solve import VoteGroup
 
 Select = Literal["critic", "majority", "weighted"]
 
@@ -19,17 +20,17 @@ class Group:
 
     @property
     def answer(self) -> str | None:
-        """The answer as its first member wrote it."""
+        """The answer, as its first member wrote it."""
         return self.members[0].answer
 
     def weight(self, select: Select, prior: float) -> float:
-        """Votes under `majority`, else the sum of p_correct; an unjudged candidate weighs as the prior."""
+        """Return the votes under `majority`, else the sum of p_correct, where an unjudged candidate has the prior."""
         if select == "majority":
             return float(len(self.members))
         return sum(weight(member, prior) for member in self.members)
 
     def best(self, prior: float) -> Candidate:
-        """The member that the critic trusts most; ties to the earlier."""
+        """Return the member with the highest p_correct, the earlier one of a tie."""
         return max(self.members, key=lambda member: weight(member, prior))
 
 
@@ -50,25 +51,32 @@ class Poll:
 
     @property
     def answered(self) -> list[Group]:
-        """Groups that state an answer; all groups where none does."""
+        """The groups that state an answer; all groups if none does."""
         return [group for group in self.groups if group.answer is not None] or self.groups
+
+    def vote_groups(self, select: Select, prior: float) -> tuple[VoteGroup, ...]:
+        """Return the groups as an event shows them."""
+        return tuple(
+            VoteGroup(answer=group.answer, votes=len(group.members), weight=group.weight(select, prior))
+            for group in self.groups
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A selected candidate and how sure the selection is: its p_correct, or its group's share of the weight."""
+    """A selected candidate, and the confidence of the selection: its p_correct, or its group's share of the weight."""
 
     candidate: Candidate
     confidence: float | None
 
 
 def weight(candidate: Candidate, prior: float) -> float:
-    """What a candidate weighs in a vote: p_correct, or the dialect's prior where it is null."""
+    """Return a candidate's weight in a vote: p_correct, or the dialect's prior if it is null."""
     return prior if candidate.p_correct is None else candidate.p_correct
 
 
 def choose(poll: Poll, select: Select, prior: float) -> Choice | None:
-    """Select the answer; a candidate without one wins only where no candidate has one. None of nothing."""
+    """Select the answer. A candidate without one wins only if none has one. None without candidates."""
     groups = poll.answered
     if not groups:
         return None

@@ -1,11 +1,12 @@
-"""What the orchestrator can be told."""
+"""The settings of the orchestrator."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from orchestrator.strategies import NAMES
 from services.settings import Port, ServiceSettings
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -14,7 +15,7 @@ Cost = Annotated[float, Field(ge=0)]
 
 
 class OrchestratorSettings(ServiceSettings):
-    """The orchestrator's settings: `COUNTERPOINT_*`, table `[orchestrator]`. Prices are for one token."""
+    """Settings from `COUNTERPOINT_*` and the table `[orchestrator]`. Prices are per token."""
 
     model_config = SettingsConfigDict(env_prefix="COUNTERPOINT_")
     table: ClassVar[str] = "orchestrator"
@@ -25,7 +26,7 @@ class OrchestratorSettings(ServiceSettings):
     redis_url: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://")] | None = None
     job_ttl_seconds: Annotated[float, Field(ge=1)] = 24 * 3_600.0
     job_lease_seconds: Annotated[float, Field(ge=0.5)] = 3.0
-    default_strategy: Literal["auto", "single", "refine", "best_of_n", "step_beam", "iterative_deepening"] = "refine"
+    default_strategy: str = "refine"
     default_max_tokens: Annotated[int, Field(ge=1)] = 64_000
     default_max_calls: Annotated[int, Field(ge=1)] = 256
     default_max_seconds: Annotated[float, Field(gt=0)] = 300.0
@@ -42,9 +43,16 @@ class OrchestratorSettings(ServiceSettings):
     critic_price_prompt: Cost = 0.0
     critic_price_completion: Cost = 0.0
 
+    @field_validator("default_strategy")
+    @classmethod
+    def _is_a_strategy(cls, name: str) -> str:
+        if name not in NAMES:
+            raise ValueError(f"there is no strategy {name!r}; there are {', '.join(NAMES)}")
+        return name
+
     @model_validator(mode="after")
-    def _not_open_to_the_world_by_accident(self) -> Self:
+    def _not_public_by_accident(self) -> Self:
         if self.host not in LOOPBACK and self.keys_file is None and not self.allow_anonymous:
-            instead = "set COUNTERPOINT_KEYS_FILE, or COUNTERPOINT_ALLOW_ANONYMOUS=true to serve anybody"
-            raise ValueError(f"{self.host} is open to others: {instead}")
+            remedy = "set COUNTERPOINT_KEYS_FILE, or COUNTERPOINT_ALLOW_ANONYMOUS=true to serve without keys"
+            raise ValueError(f"{self.host} can be reached from other machines: {remedy}")
         return self

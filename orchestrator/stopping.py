@@ -1,15 +1,16 @@
-"""Stopping: when more candidates would not, or would hardly, change the choice among those that are there. Pure functions.
+"""Early stopping: when more candidates would not, or are unlikely to, change the choice. Pure functions.
 
-Three rules. What each costs in wrong stops is measured by simulation in `tests/orchestrator/test_stopping.py` and told in
-`docs/strategies.md`.
+There are three rules. `tests/orchestrator/test_stopping.py` measures by simulation how often each stops wrongly;
+`docs/strategies.md` has the results.
 
-- `certain`: the rest cannot change the choice.
-- `beta`: the posterior that the leader is ahead for good reaches `AGREED_AT` (Adaptive-Consistency, arXiv 2305.11860). Votes
-  count one each, or their p_correct under `weighted`; under `critic`, p_correct of the best is that posterior.
-- `window`: all of the last `window` candidates agree (ESC, arXiv 2401.10480). Under `weighted` and `critic` the critic is
-  heard: of the window only those count that it finds likelier right than wrong, and they must be half of it.
+- `certain`: the remaining candidates cannot change the choice.
+- `beta`: the posterior probability that the leader stays ahead reaches `AGREED_AT` (Adaptive-Consistency, arXiv
+  2305.11860). Each vote counts one, or its p_correct under `weighted`; under `critic`, that posterior is p_correct of the
+  best candidate.
+- `window`: the last `window` candidates agree (ESC, arXiv 2401.10480). Under `weighted` and `critic`, only those count
+  that the critic finds likelier right than wrong, and they must be at least half of the window.
 
-Whatever is certain stops every rule.
+A choice that is certain ends every rule.
 """
 
 import math
@@ -22,17 +23,17 @@ from orchestrator.selection import Group, Poll, Select, weight
 StopRule = Literal["certain", "beta", "window"]
 
 AGREED_AT = 0.95
-"""Posterior probability at which a choice is taken as settled (arXiv 2305.11860)."""
+"""Posterior probability at which a choice counts as settled (arXiv 2305.11860)."""
 
-HEARD_FROM = 0.5
+TRUSTED_FROM = 0.5
 """p_correct from which the critic finds a candidate likelier right than wrong."""
 
 PIECES = 512
-"""Of the numerical integral; its error is below 1e-5 for any number of votes that a strategy may draw."""
+"""Pieces of the numerical integral; its error is below 1e-5 for any number of votes that a strategy may draw."""
 
 
 def decided(poll: Poll, select: Select, prior: float, remaining: int, *, rule: StopRule = "beta", window: int = 4) -> bool:
-    """Whether to stop, `remaining` candidates before the end. Never with none left, or without any answer."""
+    """Return whether to stop, `remaining` candidates before the end. False with none left, or without any answer."""
     groups = [group for group in poll.groups if group.answer is not None]
     if remaining <= 0 or not groups:
         return False
@@ -44,7 +45,7 @@ def decided(poll: Poll, select: Select, prior: float, remaining: int, *, rule: S
 
 
 def certain(groups: Sequence[Group], select: Select, prior: float, remaining: int) -> bool:
-    """Whether `remaining` more candidates cannot change the choice, whatever they say."""
+    """Return whether no outcome of `remaining` more candidates can change the choice."""
     if select == "critic":
         return _best(groups, prior) >= 1.0
     first, second = _lead(groups, select, prior)
@@ -52,25 +53,25 @@ def certain(groups: Sequence[Group], select: Select, prior: float, remaining: in
 
 
 def posterior(groups: Sequence[Group], select: Select, prior: float) -> float:
-    """Probability that the leader is rightly ahead of the next one, given the votes so far."""
+    """Return the probability that the leader is rightly ahead of the next one, given the votes so far."""
     if select == "critic":
         return _best(groups, prior)
     return ahead(*_lead(groups, select, prior))
 
 
 def unanimous(poll: Poll, select: Select, prior: float, window: int) -> bool:
-    """Whether the last `window` candidates give one answer, which is that of the leading group."""
+    """Return whether the last `window` candidates agree on one answer, that of the leading group."""
     last = poll.candidates[-window:]
-    heard = last if select == "majority" else [each for each in last if weight(each, prior) >= HEARD_FROM]
-    if len(last) < window or 2 * len(heard) < window:
+    trusted = last if select == "majority" else [each for each in last if weight(each, prior) >= TRUSTED_FROM]
+    if len(last) < window or 2 * len(trusted) < window:
         return False
-    groups = {_group_of(poll, candidate) for candidate in heard}
+    groups = {_group_of(poll, candidate) for candidate in trusted}
     leader = max(range(len(poll.groups)), key=lambda k: poll.groups[k].weight(select, prior))
     return groups == {leader} and poll.groups[leader].answer is not None
 
 
 def ahead(first: float, second: float) -> float:
-    """P(p > 1/2) under Beta(first + 1, second + 1): the leader's chance against the next one (arXiv 2305.11860, eq. 4).
+    """Return P(p > 1/2) under Beta(first + 1, second + 1): the leader against the next one (arXiv 2305.11860, eq. 4).
 
     For whole counts the regularised incomplete beta function is a binomial tail: P(Bin(first + second + 1, 1/2) <= first).
     Weights are integrated numerically (midpoint rule).

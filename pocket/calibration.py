@@ -1,7 +1,7 @@
-"""From the likelihood of the all-correct critique to the probability that a solution is right.
+"""Calibration: from the likelihood of the all-correct critique to the probability that a solution is right.
 
-p = 1 / (1 + exp(-(slope * log(-L) + intercept))), L the log-likelihood (natural, summed over the critique's tokens),
-fitted on the development split and stored beside the critic's weights.
+p = 1 / (1 + exp(-(slope * log(-L) + intercept))), where L is the natural log-likelihood summed over the
+critique's tokens. The curve is fitted on the development split and stored beside the critic's weights.
 """
 
 import json
@@ -12,34 +12,34 @@ from pathlib import Path
 
 FILE = "calibration.json"
 _LEAST = 1e-6
-"""Log-likelihoods nearer to 0 are rounding."""
+"""Smallest magnitude of a log-likelihood; smaller values are rounding errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The two numbers of the curve; `slope` is negative."""
+    """The two parameters of the curve; `slope` is negative."""
 
     slope: float = -1.5
     intercept: float = 0.0
 
     def probability(self, log_likelihood: float) -> float:
-        """p_correct, between 0 and 1."""
+        """Return p_correct, between 0 and 1."""
         z = self.slope * math.log(max(-log_likelihood, _LEAST)) + self.intercept
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, z))))
 
     @classmethod
     def load(cls, directory: Path) -> "Calibration":
-        """Read the file in a critic's directory."""
+        """Load the calibration from a critic's directory."""
         return cls(**json.loads((directory / FILE).read_text()))
 
     def save(self, directory: Path) -> None:
-        """Write it there."""
+        """Write the calibration to a critic's directory."""
         rounded = {name: round(value, 5) for name, value in asdict(self).items()}
         (directory / FILE).write_text(f"{json.dumps(rounded, indent=2)}\n")
 
     @classmethod
     def fit(cls, log_likelihoods: Sequence[float], labels: Sequence[bool]) -> "Calibration":
-        """The most likely curve, by Newton's method on the logistic loss with a little shrinkage."""
+        """Return the maximum-likelihood curve, by Newton's method on the logistic loss with slight shrinkage."""
         x = [math.log(max(-score, _LEAST)) for score in log_likelihoods]
         slope = intercept = 0.0
         for _ in range(50):

@@ -1,7 +1,7 @@
-"""Derives the GGUF file that llama.cpp loads from a model directory of the pair. Needs neither torch nor transformers.
+"""Conversion of a pocket model directory to the GGUF file that llama.cpp loads, without torch or transformers.
 
-Prompts go to llama.cpp as token ids, from the directory's own `tokenizer.json`; the vocabulary in the file serves to write
-tokens out. Weights become float32: llama.cpp computes these tiny models fastest so, and exactly.
+Prompts are passed to llama.cpp as token ids from the directory's own `tokenizer.json`; the vocabulary in the GGUF file is
+only used to turn tokens into text. Weights become float32, with which llama.cpp is fastest on these tiny models, and exact.
 """
 
 import json
@@ -35,13 +35,13 @@ _NAMES = {
 
 
 def main() -> None:
-    """Derive the files of both models, each into its directory."""
+    """Convert both models, each within its directory."""
     for role in ("actor", "critic"):
         convert(WEIGHTS / role, WEIGHTS / role / FILE)
 
 
 def convert(directory: Path, target: Path) -> Path:
-    """Write the GGUF file of the model in `directory` to `target`. The same input gives the same bytes."""
+    """Write the model in `directory` to the GGUF file `target` and return its path. The same input gives the same bytes."""
     config: dict[str, Any] = json.loads((directory / "config.json").read_text())
     partial = target.with_suffix(".partial")
     writer = GGUFWriter(partial, "llama")
@@ -71,18 +71,18 @@ def convert(directory: Path, target: Path) -> Path:
 
 
 def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a file in bfloat16, as float32, by name."""
+    """Yield the bfloat16 tensors of a file with their names, as float32. Raises `ValueError` for another type."""
     data = path.read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     header: dict[str, Any] = json.loads(data[8 : 8 + length])
-    for name, about in sorted(header.items()):
+    for name, entry in sorted(header.items()):
         if name == "__metadata__":
             continue
-        if about["dtype"] != "BF16":
-            raise ValueError(f"{path}: {name} is stored as {about['dtype']}, not as BF16")
-        start, end = about["data_offsets"]
+        if entry["dtype"] != "BF16":
+            raise ValueError(f"{path}: {name} is stored as {entry['dtype']}, not as BF16")
+        start, end = entry["data_offsets"]
         halves = np.frombuffer(data[8 + length + start : 8 + length + end], dtype="<u2")
-        yield name, (halves.astype("<u4") << 16).view("<f4").reshape(about["shape"])
+        yield name, (halves.astype("<u4") << 16).view("<f4").reshape(entry["shape"])
 
 
 def _add_vocabulary(writer: GGUFWriter, directory: Path, end: int) -> None:
@@ -92,7 +92,7 @@ def _add_vocabulary(writer: GGUFWriter, directory: Path, end: int) -> None:
     writer.add_tokenizer_pre("llama-bpe")
     writer.add_token_list(tokens)
     writer.add_token_types([TokenType.CONTROL if token in SPECIALS else TokenType.NORMAL for token in tokens])
-    writer.add_token_merges(["0 0"])  # llama.cpp wants the key; no text is tokenised by it
+    writer.add_token_merges(["0 0"])  # llama.cpp requires the key; it tokenises no text here
     writer.add_eos_token_id(end)
     writer.add_pad_token_id(end)
     writer.add_add_bos_token(value=False)
@@ -112,7 +112,7 @@ def _renamed(name: str) -> str:
 
 
 def _paired(tensor: Tensor, head: int) -> Tensor:
-    """Rows of queries and keys in the order of llama.cpp, which rotates neighbours; Hugging Face rotates halves."""
+    """Reorder the rows of queries and keys for llama.cpp, which rotates neighbours; Hugging Face rotates halves."""
     rows, columns = tensor.shape
     halves = tensor.reshape(rows // head, 2, head // 2, columns)
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(rows, columns))

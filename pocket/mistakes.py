@@ -1,4 +1,4 @@
-"""Constructed mistakes: a right solution made wrong in one place, with the error carried forward."""
+"""Constructed mistakes: right solutions with an error in one place, carried forward."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -8,33 +8,33 @@ from pocket.oracle import judge
 from pocket.problems import SYMBOLS, Problem, Step
 
 Line = tuple[Step, int]
-"""A written step and the value it states."""
+"""A written step and its stated value."""
 
 
 def right(steps: Sequence[Step]) -> list[Line]:
-    """The lines of the right solution."""
+    """Return the lines of the right solution."""
     return [(step, step.value) for step in steps]
 
 
 def written(lines: Sequence[Line], answer: int | None = None) -> str:
-    """A solution with these steps; it states the last value unless it is told another answer."""
+    """Return the text of a solution with these lines. It states the last value unless `answer` is given."""
     steps = [wording.step_line(index, step.expression, value) for index, (step, value) in enumerate(lines, start=1)]
     return "\n".join([*steps, wording.answer_line(lines[-1][1] if answer is None else answer)])
 
 
 def slip(random: Random, value: int) -> int:
-    """Another number, as a slip of arithmetic or of the eye would give."""
+    """Return another number, as from an arithmetic or reading error."""
     digits = str(value)
     place = random.randrange(len(digits))
     unit = 10 ** (len(digits) - 1 - place)
     swapped = int(digits[:place] + digits[place : place + 2][::-1] + digits[place + 2 :])
-    found = random.choice((value - unit, value + unit, value - 1, value + 1, value + 10, value - 10, value - 2, swapped))
-    return found if found > 0 and found != value else value + random.choice((1, 2, 3, 10))
+    candidate = random.choice((value - unit, value + unit, value - 1, value + 1, value + 10, value - 10, value - 2, swapped))
+    return candidate if candidate > 0 and candidate != value else value + random.choice((1, 2, 3, 10))
 
 
 def carried(lines: Sequence[Line], before: int, after: int) -> list[Line]:
-    """Go on from a wrong value: the first step that used `before` uses `after`, and so on down the chain."""
-    found: list[Line] = []
+    """Carry a wrong value forward: the first step that used `before` uses `after`, and so on down the chain."""
+    carried_lines: list[Line] = []
     for step, _ in lines:
         moved = Step(after, step.symbol, step.right) if step.left == before else step
         if step.left != before and step.right == before and step.symbol in "+-":
@@ -42,8 +42,8 @@ def carried(lines: Sequence[Line], before: int, after: int) -> list[Line]:
         value = max(moved.value, 0)
         if moved != step:
             before, after = step.value, value
-        found.append((moved, value))
-    return found
+        carried_lines.append((moved, value))
+    return carried_lines
 
 
 def _replaced(lines: Sequence[Line], at: int, line: Line) -> list[Line]:
@@ -104,15 +104,15 @@ _MISTAKES: Sequence[Callable[[Random, Problem, Sequence[Line]], str]] = (
 
 
 def mistaken(random: Random, problem: Problem) -> str:
-    """A solution with a constructed mistake. Some come out right by chance: the oracle decides, and they are drawn anew."""
+    """Return a solution with a constructed mistake. One that the oracle finds right by chance is drawn again."""
     while True:
-        found = random.choice(_MISTAKES)(random, problem, right(problem.steps))
-        if judge(problem.steps, found).first_error is not None:
-            return found
+        solution = random.choice(_MISTAKES)(random, problem, right(problem.steps))
+        if judge(problem.steps, solution).first_error is not None:
+            return solution
 
 
 def scrambled(random: Random, problem: Problem, share: float = 0.5) -> str:
-    """The right solution with slips in a share of its values, none carried forward (training only)."""
+    """Return the right solution with errors in a share of its values, not carried forward (training only)."""
     lines = [(step, slip(random, value) if random.random() < share else value) for step, value in right(problem.steps)]
     answer = problem.answer if random.random() < share else slip(random, problem.answer)
     return written(lines, answer)

@@ -1,7 +1,7 @@
-"""The domain: seeded word problems that follow one quantity through 2 to 8 operations, and their exact solution.
+"""The problem domain: seeded word problems that follow one quantity through 2 to 8 operations, and their exact solutions.
 
-A story is a sequence of events; its steps are the arithmetic it asks for, its level their number. The steps alone decide the
-split (by a hash), so that no two splits share a problem, however it is told.
+A story is a sequence of events. Its steps are the required arithmetic, its level is their number. The split is a hash of the
+steps alone, so that no two splits share a problem, however it is worded.
 """
 
 import argparse
@@ -21,15 +21,15 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 LEVELS = range(2, 9)
 BANDS = {"easy": range(2, 4), "middle": range(4, 6), "hard": range(6, 9)}
 LARGEST = 999
-"""No quantity of a right solution is larger; none is smaller than 1."""
+"""Largest quantity in a right solution; the smallest is 1."""
 
 _WEIGHTS = {"add": 6, "subtract": 6, "times": 3, "double": 2, "share": 3, "half": 2, "gain": 2, "lose": 2}
 _DISTRACTED = 0.35
 _JOINED = 0.3
 _GROUPED = 0.35
 _NEW = 0.1
-"""Shares of problems with a distractor, of sentences joined to the one before, of stories that begin with groups, and of
-names and sentences in the test split that are new."""
+"""Shares of problems with a distractor, of sentences joined to the previous one, of stories that begin with groups, and of
+new names and sentences in the test split."""
 _SYLLABLES = ("ba", "do", "fi", "ka", "lu", "mo", "na", "ri", "su", "te", "vi", "zo", "len", "mar", "tis", "gor")
 
 
@@ -45,7 +45,7 @@ _SYMBOLS: dict[str, Symbol] = {
     "share": "/",
     "half": "/",
 }
-"""What an event does to the quantity held; `hold` and `groups` begin a story."""
+"""The operation of each event on the current quantity; `hold` and `groups` begin a story."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +71,20 @@ class Step:
 
     @property
     def expression(self) -> str:
-        """As it is written."""
+        """The operation as text, such as `19 - 5`."""
         return f"{self.left} {self.symbol} {self.right}"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happens to the quantity; `each` is 0 unless `amount` groups of `each` come or go."""
+    """A change of the quantity; `each` is 0 unless `amount` groups of `each` are added or removed."""
 
     kind: str
     amount: int
     each: int = 0
 
     def steps(self, held: int) -> tuple[Step, ...]:
-        """The arithmetic it asks for, given the quantity held before."""
+        """Return the required arithmetic, given the quantity before the event."""
         groups = (Step(self.amount, "*", self.each),) if self.each else ()
         symbol = _SYMBOLS.get(self.kind)
         return (*groups, Step(held, symbol, self.amount * (self.each or 1))) if symbol else groups
@@ -92,7 +92,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem, its right steps, and a number in its text that is of no use (None without a distractor)."""
+    """A problem, its right steps, and the irrelevant number in its text (None without a distractor)."""
 
     text: str
     steps: tuple[Step, ...]
@@ -100,7 +100,7 @@ class Problem:
 
     @property
     def answer(self) -> int:
-        """What is asked."""
+        """The answer."""
         return self.steps[-1].value
 
     @property
@@ -110,12 +110,12 @@ class Problem:
 
     @property
     def split(self) -> Split:
-        """The split it belongs to."""
+        """The split of the problem."""
         return split_of(self.steps)
 
 
 def split_of(steps: Sequence[Step]) -> Split:
-    """A tenth is for testing, a tenth for development: by a hash of the operations and their operands."""
+    """Return the split by a hash of operations and operands: a tenth for testing, a tenth for development."""
     canonical = "; ".join(step.expression for step in steps)
     bucket = int.from_bytes(sha256(canonical.encode()).digest()[:4]) % 10
     return "test" if bucket == 0 else "dev" if bucket == 1 else "train"
@@ -124,16 +124,16 @@ def split_of(steps: Sequence[Step]) -> Split:
 def problems(
     seed: int, *, split: Split | None = None, level: int | None = None, invented: float = 0.15, varied: float = 0.5
 ) -> Iterator[Problem]:
-    """An endless sequence, the same for the same arguments.
+    """Yield problems without end, the same for the same arguments.
 
-    `invented` is the share of made-up names, `varied` the share of sentences beyond the stock.
+    `invented` is the share of made-up names, `varied` the share of sentences from outside the basic set.
     """
     random = Random(f"{seed}/{split}/{level}")
     while True:
         events, steps = _story(random, level or random.choice(LEVELS))
         belongs = split_of(steps)
         if split in {None, belongs}:
-            yield _told(random, events, steps, new=belongs == "test", invented=invented, varied=varied)
+            yield _render(random, events, steps, new=belongs == "test", invented=invented, varied=varied)
 
 
 def _story(random: Random, level: int) -> tuple[list[Event], tuple[Step, ...]]:
@@ -146,11 +146,11 @@ def _story(random: Random, level: int) -> tuple[list[Event], tuple[Step, ...]]:
         event = _event(random, kind, held, cap)
         if event is None:
             continue
-        found = event.steps(held)
-        if len(steps) + len(found) <= level and 1 <= found[-1].value <= LARGEST:
+        new_steps = event.steps(held)
+        if len(steps) + len(new_steps) <= level and 1 <= new_steps[-1].value <= LARGEST:
             events.append(event)
-            steps.extend(found)
-            held = found[-1].value
+            steps.extend(new_steps)
+            held = new_steps[-1].value
     return events, tuple(steps)
 
 
@@ -159,7 +159,7 @@ def _groups(random: Random, kind: str, cap: int) -> Event:
 
 
 def _event(random: Random, kind: str, held: int, cap: int) -> Event | None:
-    """An event of this kind, or None where it does not fit the quantity."""
+    """Return an event of this kind, or None if it does not fit the quantity."""
     match kind:
         case "add" | "subtract":
             return Event(kind, random.randint(2, cap))
@@ -174,18 +174,18 @@ def _event(random: Random, kind: str, held: int, cap: int) -> Event | None:
             return Event(kind, random.choice(divisors)) if divisors else None
 
 
-def _told(
+def _render(
     random: Random, events: Sequence[Event], steps: tuple[Step, ...], *, new: bool, invented: float, varied: float
 ) -> Problem:
     name, pronoun = _name(random, new=new, invented=invented)
-    friend = next(found for found, _ in iter(lambda: _name(random, new=new, invented=invented), None) if found != name)
+    friend = next(another for another, _ in iter(lambda: _name(random, new=new, invented=invented), None) if another != name)
     items, other = random.sample(templates.ITEMS, 2)
     if random.random() < invented / 3:
         items = f"{_invent(random)}s"
     box, boxes = random.choice(list(templates.CONTAINERS.items()))
     words = {"name": name, "friend": friend, "items": items, "other": other, "box": box, "boxes": boxes}
 
-    def tell(kind: str, event: Event) -> str:
+    def sentence(kind: str, event: Event) -> str:
         choices = templates.VARIED[kind] if varied and random.random() < varied else templates.SENTENCES[kind]
         if new and random.random() < _NEW:
             choices = templates.NEW_SENTENCES.get(kind, choices)
@@ -193,12 +193,12 @@ def _told(
             **words, n=event.amount, x=event.amount, y=event.each
         )
 
-    sentences = [tell(event.kind, event) for event in events]
+    sentences = [sentence(event.kind, event) for event in events]
     sentences = _joined(random, sentences, (f"{name} ", f"{pronoun} "))
     distractor = random.randint(3, 60) if random.random() < _DISTRACTED else None
     if distractor is not None:
-        sentences.insert(random.randint(1, len(sentences)), tell("distractor", Event("distractor", distractor)))
-    sentences.append(tell("question", Event("question", 0)))
+        sentences.insert(random.randint(1, len(sentences)), sentence("distractor", Event("distractor", distractor)))
+    sentences.append(sentence("question", Event("question", 0)))
     return Problem(" ".join(sentences), steps, distractor)
 
 
@@ -208,17 +208,17 @@ def _shuffled_who(random: Random, template: str, name: str, pronoun: str) -> str
 
 def _joined(random: Random, sentences: Sequence[str], subjects: tuple[str, ...]) -> list[str]:
     """Join some neighbours that have the same subject, as in `Ann has 3 boxes and gives away 7 pencils.`."""
-    told = [sentences[0]]
+    joined = [sentences[0]]
     for before, sentence in pairwise(sentences):
         subject = next((subject for subject in subjects if sentence.startswith(subject)), None)
         joinable = (
-            subject and before.rpartition(". ")[2].startswith(subjects) and " and " not in told[-1].rpartition(". ")[2]
+            subject and before.rpartition(". ")[2].startswith(subjects) and " and " not in joined[-1].rpartition(". ")[2]
         )
         if subject and joinable and random.random() < _JOINED:
-            told[-1] = f"{told[-1][:-1]} and {sentence.removeprefix(subject)}"
+            joined[-1] = f"{joined[-1][:-1]} and {sentence.removeprefix(subject)}"
         else:
-            told.append(sentence)
-    return told
+            joined.append(sentence)
+    return joined
 
 
 def _name(random: Random, *, new: bool, invented: float) -> tuple[str, str]:
@@ -231,17 +231,17 @@ def _name(random: Random, *, new: bool, invented: float) -> tuple[str, str]:
 
 
 def _invent(random: Random) -> str:
-    """A word that nobody knows, so that words outside the vocabulary, spelled by their bytes, are nothing unusual."""
+    """Return a made-up word, so that words outside the vocabulary, encoded as bytes, occur in training."""
     return "".join(random.choices(_SYLLABLES, k=random.randint(2, 3)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print problems as lines of JSON."""
+    """Print problems as JSON lines."""
     parser = argparse.ArgumentParser(prog="python -m pocket.problems", description=main.__doc__)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--level", type=int, choices=LEVELS)
-    parser.add_argument("--split", choices=SPLITS)
+    parser.add_argument("--seed", type=int, required=True, help="seed of the sequence")
+    parser.add_argument("--count", type=int, required=True, help="number of problems")
+    parser.add_argument("--level", type=int, choices=LEVELS, help="number of operations; any if missing")
+    parser.add_argument("--split", choices=SPLITS, help="split of the problems; any if missing")
     options = parser.parse_args(arguments)
     for problem in islice(problems(options.seed, split=options.split, level=options.level), options.count):
         line = {"problem": problem.text, "answer": str(problem.answer), "level": problem.level}

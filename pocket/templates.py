@@ -1,10 +1,11 @@
-"""The surface of the problems: names, items, sentences. What stands in a `NEW_` table appears in the test split only.
+"""Wording of the problems: names, items, sentences. The `NEW_` tables are used in the test split only.
 
-`SENTENCES` are the stock, of which the vocabulary is made; `VARIED` puts their words together in more ways, but for those
-that are kept for testing. A new sentence has no new word, a new name is spelled by its bytes.
+`SENTENCES` is the basic set, from which the vocabulary is built. `VARIED` combines its words in more ways, except those that
+are reserved for testing. A new sentence has no new word; a new name is encoded as bytes.
 
-Fields: `who` a name or its pronoun, `name`, `friend`, `items` and `other` plurals, `box` and `boxes` a container, `n` the
-operand, `x` times `y` the operands of a group. A sentence that begins with `{who}` may be joined to the one before it.
+Fields: `who` is a name or its pronoun, `name`, `friend`; `items` and `other` are plurals; `box` and `boxes` are a container;
+`n` is the operand; `x` and `y` are the operands of a group. A sentence that begins with `{who}` may be joined to its
+predecessor.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
-"""The pair's tokenizer: words and fixed phrases whole, digits and everything else by the byte.
+"""The tokenizer of the pocket pair: a token per word, fixed phrase or digit, and bytes for everything else.
 
-A byte-level vocabulary without merges: a piece of text is one token if the vocabulary holds it, and its bytes otherwise. So
-any text encodes, and decodes to itself. Pieces end at line breaks, so a solution may be cut after any line.
+The vocabulary is byte-level without merges: a piece of text is one token if it is in the vocabulary, else its bytes.
+Any text can be encoded and decodes to itself. Pieces end at line breaks, so a solution may be cut after any line.
 """
 
 import json
@@ -21,21 +21,21 @@ PIECES = (
     r"|Verdict: correct\.|Verdict: incorrect\. First error: step |The answer is \\boxed\{|\}\."
     r"| [-+*/=] | ?\p{L}+(?: (?=\d))?|\d| ?[^\s\p{L}\d]|\s"
 )
-"""How text is cut: the phrases of `wording`, operators, words with the space before them and before a digit, digits."""
+"""Pattern that splits text: phrases of `wording`, operators, words with a leading space and before a digit, digits."""
 
 _SAMPLE, _FREQUENT = 6_000, 5
-"""Problems that are read for words, and how often a word must occur."""
+"""Number of problems that words are collected from, and the least count of a word."""
 
 
 def build() -> Tokenizer:
-    """The tokenizer, the same every time."""
+    """Build the tokenizer; the result is always the same."""
     cut = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
     encode = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     pre_tokenizer = pre_tokenizers.Sequence([cut, encode])
-    found = Counter(piece for text in _texts() for piece, _ in pre_tokenizer.pre_tokenize_str(text))
+    counts = Counter(piece for text in _texts() for piece, _ in pre_tokenizer.pre_tokenize_str(text))
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     steps = {f"StepĠ{index}:Ġ" for index in range(1, 13)}
-    words = sorted(({piece for piece, count in found.items() if count >= _FREQUENT} | steps) - set(letters))
+    words = sorted(({piece for piece, count in counts.items() if count >= _FREQUENT} | steps) - set(letters))
     ids = {piece: place for place, piece in enumerate([*wording.SPECIALS, *letters, *words])}
     tokenizer = Tokenizer(models.BPE(ids, [], ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizer
@@ -46,7 +46,7 @@ def build() -> Tokenizer:
 
 
 def save(directory: Path) -> None:
-    """Write the files that Hugging Face, vLLM and the embedded engine read."""
+    """Write the tokenizer files for Hugging Face, vLLM and the embedded engine."""
     build().save(str(directory / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -61,7 +61,7 @@ def save(directory: Path) -> None:
 
 
 def _texts() -> Iterator[str]:
-    """Training problems in stock sentences, with everything that is written about them."""
+    """Yield training problems in basic sentences, with their solutions and critiques."""
     random = Random(0)
     for problem in islice(problems(0, split="train", invented=0.0, varied=0.0), _SAMPLE):
         wrong = mistakes.mistaken(random, problem)

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import anyio
 
+from services.call_context import CALL_ID, CallContext
 from services.contracts.errors import FieldError, Limit
 from services.errors import InvalidRequest, Overloaded
-from services.identity import CALL_ID, CallContext
 
 RETRY_SECONDS = 1.0
 """When a refused caller may try again."""

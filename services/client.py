@@ -1,7 +1,7 @@
 """The HTTP client between services: httpx's API on aiohttp's transport, and event streams that can be hung up on.
 
-A service that cannot be connected to is `NotReady` and was sent nothing; a stream that breaks is `EngineFailed`. Requests
-are repeated only before their first byte, here and nowhere else.
+A service that cannot be reached is `NotReady`: it received nothing. A response that breaks, or that isn't HTTP, is
+`EngineFailed`. Requests are retried only before the first byte of a response, here and nowhere else.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -30,6 +30,9 @@ TRIES = 3
 FIRST_WAIT_SECONDS = 0.02
 LONGEST_WAIT_SECONDS = 0.5
 
+_NOT_HTTP = (aiohttp.ClientError, httpx.DecodingError)
+"""Errors of a response that isn't HTTP; httpx-aiohttp passes aiohttp's own errors through."""
+
 
 def client_for(base_url: str) -> httpx.AsyncClient:
     """A client for one service; close it with `aclose`."""
@@ -56,6 +59,8 @@ async def fetch(
         response = await client.request(method, path, headers=sent, content=content, timeout=CONNECT_SECONDS)
     except httpx.TransportError as error:
         raise NotReady(f"{client.base_url} cannot be reached", retry_after=1) from error
+    except _NOT_HTTP as error:
+        raise EngineFailed(f"{client.base_url} did not answer in HTTP") from error
     if response.is_error:
         raise _refusal(response)
     try:
@@ -119,11 +124,21 @@ async def _send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Resp
         raise NotReady(f"{client.base_url} cannot be reached", retry_after=1) from error
     except httpx.TransportError as error:
         raise EngineFailed(f"{client.base_url} broke the connection") from error
+    except _NOT_HTTP as error:
+        raise EngineFailed(f"{client.base_url} did not answer in HTTP") from error
     if response.is_error:
-        await response.aread()
-        await response.aclose()
+        await _read_error(response)
         raise _refusal(response)
     return response
+
+
+async def _read_error(response: httpx.Response) -> None:
+    try:
+        await response.aread()
+    except (httpx.TransportError, *_NOT_HTTP) as error:
+        raise EngineFailed(f"{response.request.url.host} broke its answer {response.status_code}") from error
+    finally:
+        await response.aclose()
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[ServerSentEvent]:
@@ -132,7 +147,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[ServerSentEvent]:
             if event.event == "error":
                 raise _told(event)
             yield event
-    except httpx.TransportError as error:
+    except (httpx.TransportError, *_NOT_HTTP) as error:
         raise EngineFailed(f"{response.request.url.host} broke the stream") from error
 
 

@@ -10,12 +10,12 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import JSONResponse
 
 from services.app import create_app
+from services.call_context import CallContext
 from services.calls import Calls
 from services.contracts.model import ModelCard
 from services.engines.protocol import Caller, Engine
 from services.errors import CounterpointError, EngineDied, NotReady
 from services.health import Check
-from services.identity import CallContext
 from services.metrics import RoleMetrics
 from services.neutralise import neutralise
 from services.settings import RoleSettings

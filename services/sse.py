@@ -3,8 +3,12 @@
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+EventT = TypeVar("EventT")
 
 MEDIA_TYPE = "text/event-stream"
 PING = b": ping\n\n"
@@ -32,6 +36,21 @@ def encode_model(event: str, model: BaseModel, *, event_id: str | None = None) -
     """A model as one event; JSON never holds a raw line break."""
     prefix = "" if event_id is None else f"id: {event_id}\n"
     return f"{prefix}event: {event}\ndata: {model.model_dump_json()}\n\n".encode()
+
+
+def parse(event: ServerSentEvent, union: TypeAdapter[EventT]) -> EventT | None:
+    """Parse an event as the member of a union that its name selects; None for a name that the union does not know.
+
+    Raises `ValueError` for data that is not the JSON object that the member describes.
+    """
+    try:
+        return union.validate_python({**from_json(event.data), "type": event.event})
+    except ValidationError as error:
+        if error.errors(include_url=False)[0]["type"] == "union_tag_invalid":
+            return None
+        raise
+    except TypeError as error:
+        raise ValueError("the data of an event is a JSON object") from error
 
 
 async def decode(chunks: AsyncIterator[bytes]) -> AsyncGenerator[ServerSentEvent]:

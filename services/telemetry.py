@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import tracing
-from services.identity import REQUEST_ID, TRACE, request_id_of, traceparent_of
+from services.call_context import REQUEST_ID, TRACE, request_id_of, traceparent_of
 from services.metrics import ServiceMetrics
 
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})

@@ -27,9 +27,9 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from services.call_context import TRACE
 from services.contracts.usage import Usage
 from services.errors import CounterpointError
-from services.identity import TRACE
 from services.settings import SettingsError
 
 OPERATION = "gen_ai.operation.name"

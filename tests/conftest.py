@@ -1,4 +1,4 @@
-"""Fixtures of every test."""
+"""Fixtures shared by all tests."""
 
 from collections.abc import Generator
 from inspect import iscoroutinefunction
@@ -7,19 +7,19 @@ import pytest
 from hypothesis import settings
 from sniffio import current_async_library_cvar
 
-settings.register_profile("unhurried", deadline=None)  # machines that run tests are busy
+settings.register_profile("unhurried", deadline=None)  # test machines may be busy
 settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """The backend that the services run on."""
+    """Return the backend that the services run on."""
     return "asyncio"
 
 
 @pytest.fixture(autouse=True)
 def own_loop(request: pytest.FixtureRequest) -> Generator[None]:
-    """Let a plain test run a loop of its own while the one of a fixture that lives longer waits."""
+    """Let a synchronous test run its own event loop while the loop of a longer-lived fixture waits."""
     if iscoroutinefunction(getattr(request, "function", None)):
         yield
         return

@@ -12,10 +12,10 @@ from docket import Docket
 from redis.exceptions import RedisError
 
 from orchestrator.access.keys import Keys, Tenant
+from services.call_context import new_id
 from services.contracts.errors import Limit
 from services.contracts.solve import Budget
 from services.errors import NotReady, QuotaExhausted, RateLimited
-from services.identity import new_id
 from services.redis import RedisClient, run_script
 
 log = structlog.get_logger("access")

@@ -12,6 +12,7 @@ from orchestrator.jobs.runner import TASK, failed_event
 from orchestrator.jobs.store import JobStore
 from orchestrator.request import SolveRequest
 from orchestrator.runner import Runner
+from services.call_context import CallContext, call_context
 from services.contracts.base import Reply
 from services.contracts.errors import FieldError
 from services.contracts.sampling import MAX_SEED
@@ -27,7 +28,6 @@ from services.errors import (
     RequestTooLarge,
     Unauthenticated,
 )
-from services.identity import CallContext, call_context
 from services.openapi import Responses, errors
 from services.sse import MEDIA_TYPE
 from services.streaming import Emit, EventStreamResponse

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import cast
 
 import anyio
 import stamina
@@ -22,13 +21,12 @@ from docket import Docket, Worker
 from orchestrator.jobs.job import ClaimedJob, ClaimLost, JobClaimed, JobStatus
 from orchestrator.jobs.store import JobStore
 from orchestrator.journal import Record
-from orchestrator.run import Run
-from orchestrator.runner import Runner, stream
+from orchestrator.runner import Runner, RunOptions, stream
 from orchestrator.solve import AnswerNow
+from services.call_context import CallContext, new_id
 from services.contracts.errors import Problem
-from services.contracts.events import AnySolveEvent, SolveEvent, SolveFailed, SolveFinished, SolveStarted
+from services.contracts.events import AnySolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.errors import Cancelled, CounterpointError, NotReady, Overloaded
-from services.identity import CallContext, new_id
 from services.problems import as_error
 
 log = structlog.get_logger("jobs")
@@ -58,7 +56,7 @@ class EventLog:
         self.known.update(_content(event) for event in self.job.events)
         self.last = max((event.seq for event in self.job.events), default=0)
 
-    async def add(self, event: SolveEvent) -> None:
+    async def add(self, event: AnySolveEvent) -> None:
         """Append an event under the next number, unless it is known. Raises `ClaimLost`, `NotReady`.
 
         Once the append has begun, cancellation does not interrupt it.
@@ -67,12 +65,12 @@ class EventLog:
             with anyio.CancelScope(shield=True):
                 await self._add(event)
 
-    async def _add(self, event: SolveEvent) -> None:
+    async def _add(self, event: AnySolveEvent) -> None:
         content = _content(event)
         if self.known[content]:
             self.known[content] -= 1
             return
-        numbered = cast("AnySolveEvent", event.model_copy(update={"seq": self.last + 1}))
+        numbered = event.model_copy(update={"seq": self.last + 1})
         status = _final_status(numbered)
         if status is None:
             await self.store.append(self.job, numbered)
@@ -178,13 +176,13 @@ class JobRunner:
         events, answer_now = EventLog(self.store, job), AnswerNow()
         solve_scope, cancelled = anyio.CancelScope(), False
         started = anyio.current_time() - max(0.0, time.time() - job.started)
-        options = Run(id=job.id, started=started, answer_now=answer_now, journal=JobJournal(self.store, job, self))
+        options = RunOptions(id=job.id, started=started, answer_now=answer_now, journal=JobJournal(self.store, job, self))
 
         async def obey_commands() -> None:
             nonlocal cancelled
             async for command in self.store.commands(job.id):
                 if command == "answer_now":
-                    answer_now.ask()
+                    answer_now.request()
                 else:
                     cancelled = True
                     solve_scope.cancel()
@@ -208,9 +206,9 @@ class JobRunner:
                 with anyio.move_on_after(1, shield=True):
                     await self.store.release(job)
 
-    async def _solve(self, job: ClaimedJob, events: EventLog, options: Run) -> None:
+    async def _solve(self, job: ClaimedJob, events: EventLog, options: RunOptions) -> None:
         """Solve once the request is admitted: until its deadline, a job waits for an actor that is not ready."""
-        deadline = (options.started or 0) + (job.request.budget.max_seconds or self.runner.settings.default_max_seconds)
+        deadline = (options.started or 0) + self.runner.seconds(job.request.budget)
         try:
             async for attempt in stamina.retry_context(
                 (NotReady, Overloaded), attempts=None, timeout=max(0.0, deadline - anyio.current_time()), wait_max=1.0
@@ -255,14 +253,14 @@ def failed_event(job_id: str, seq: int, error: CounterpointError) -> SolveFailed
     return SolveFailed(solve_id=job_id, seq=seq, **problem.model_dump(exclude={"type", "errors"}))
 
 
-def _content(event: SolveEvent) -> str:
+def _content(event: AnySolveEvent) -> str:
     """Return the part of an event that is the same in every run of its job, without its number and the spending."""
     if isinstance(event, (SolveStarted, SolveFinished)):
         return event.type
     return event.model_dump_json(exclude={"seq", "spent"})
 
 
-def _final_status(event: SolveEvent) -> JobStatus | None:
+def _final_status(event: AnySolveEvent) -> JobStatus | None:
     if isinstance(event, SolveFinished):
         return "succeeded"
     if isinstance(event, SolveFailed):

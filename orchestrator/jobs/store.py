@@ -21,11 +21,11 @@ from orchestrator.jobs.job import LIVE, ClaimedJob, ClaimLost, Job, JobClaimed, 
 from orchestrator.jobs.scripts import JobKeys
 from orchestrator.journal import Record
 from orchestrator.request import SolveRequest
+from services.call_context import CallContext, new_id
 from services.contracts.errors import Problem
 from services.contracts.events import SOLVE_EVENT, AnySolveEvent, SolveFailed, SolveFinished
 from services.contracts.solve import SolveResult
 from services.errors import IdempotencyConflict, NotFound, NotReady
-from services.identity import CallContext, new_id
 from services.redis import RedisClient
 
 FOLLOW_MS = 2_000

@@ -15,12 +15,11 @@ from orchestrator.openai.dialogue import Dialogue
 from orchestrator.openai.presets import PRESETS, ModelEntry, ModelList, preset
 from orchestrator.openai.request import BODY, ChatRequest, parse
 from orchestrator.openai.wire import Chunk, Completion
-from orchestrator.run import Run
-from orchestrator.runner import Runner
+from orchestrator.runner import Runner, RunOptions
+from services.call_context import CallContext, call_context, new_id
 from services.contracts.events import SolveEvent, StepWritten
 from services.contracts.solve import SolveResult
 from services.errors import CounterpointError, InvalidRequest
-from services.identity import CallContext, call_context, new_id
 from services.problems import Refused
 from services.sse import MEDIA_TYPE
 from services.streaming import Emit, EventStreamResponse, OwnedJSONResponse, Wire
@@ -140,7 +139,7 @@ def router(runner: Runner) -> APIRouter:
             telling = _Telling(chat, emit)
             await runner.admit(asked)
             await telling.begin()
-            await telling.end(await runner.run(asked, call, telling.hear, Run(plain=plain)))
+            await telling.end(await runner.run(asked, call, telling.hear, RunOptions(plain=plain)))
 
         async def work() -> Completion:
             reasoning: list[str] = []
@@ -150,7 +149,7 @@ def router(runner: Runner) -> APIRouter:
                 reasoning.append(dialogue.tell(event))
 
             await runner.admit(asked)
-            result = await runner.run(asked, call, hear, Run(plain=plain))
+            result = await runner.run(asked, call, hear, RunOptions(plain=plain))
             return _completion(chat, result, "" if asked.strategy and asked.strategy.only_drafts else "".join(reasoning))
 
         return EventStreamResponse(produce, wire=WIRE) if chat.stream else OwnedJSONResponse(work, refuse=wire.refuse)

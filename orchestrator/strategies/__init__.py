@@ -1,10 +1,10 @@
-"""The strategies by name, and how a request's `strategy` becomes one of them.
+"""The strategies, and the parsing of a request's `strategy` into one of them.
 
-A strategy is added by writing its file and naming it in `STRATEGIES`.
+To add a strategy, write its file and add its class to `_ByName`, the only list of strategies.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
@@ -17,16 +17,19 @@ from orchestrator.strategies.refine import Refine
 from orchestrator.strategies.single import Single
 from orchestrator.strategies.step_beam import StepBeam
 
-STRATEGIES: tuple[type[Strategy], ...] = (Auto, Single, Refine, BestOfN, StepBeam, IterativeDeepening)
+_ByName = Auto | Single | Refine | BestOfN | StepBeam | IterativeDeepening
+
+STRATEGIES: tuple[type[Strategy], ...] = get_args(_ByName)
+NAMES = tuple(str(kind.model_fields["name"].default) for kind in STRATEGIES)
 
 MAX_NESTING = 3
-"""Strategies inside each other."""
+"""The most strategies inside each other."""
 MAX_BREADTH = 256
-"""Drafts side by side, over all nested strategies."""
+"""The most drafts side by side, over all nested strategies."""
 
 
 def _from_name(value: object) -> object:
-    """A bare name is the strategy with its defaults. Refuses what is nested too deeply before anything recurses."""
+    """Expand a bare name to a strategy with its defaults. Refuse deep nesting before anything recurses."""
     depth, inner = 1, value
     while isinstance(inner, Mapping) and "inner" in inner:
         inner = inner["inner"]  # pyright: ignore[reportUnknownVariableType] - any JSON
@@ -49,7 +52,7 @@ def _not_too_broad(strategy: Strategy) -> Strategy:
 
 
 AnyStrategy = Annotated[
-    Annotated[Auto | Single | Refine | BestOfN | StepBeam | IterativeDeepening, Field(discriminator="name")],
+    Annotated[_ByName, Field(discriminator="name")],
     BeforeValidator(_from_name),
     AfterValidator(_not_too_broad),
 ]
@@ -60,17 +63,17 @@ _ADAPTER: TypeAdapter[Strategy] = TypeAdapter(AnyStrategy)
 
 
 def parse(value: object) -> Strategy:
-    """The strategy that a name or an object describes. Raises `pydantic.ValidationError`."""
+    """Return the strategy that a name or an object describes. Raises `pydantic.ValidationError`."""
     return _ADAPTER.validate_python(value)
 
 
 def described() -> list[dict[str, Any]]:
-    """Every strategy: name, what it does, and the JSON schema of its parameters."""
+    """Return the name, the description and the JSON schema of the parameters of every strategy."""
     return [
         {
-            "name": kind.model_fields["name"].default,
+            "name": name,
             "description": (kind.__doc__ or "").strip(),
             "schema": kind.model_json_schema(),
         }
-        for kind in STRATEGIES
+        for name, kind in zip(NAMES, STRATEGIES, strict=True)
     ]

@@ -1,7 +1,7 @@
-"""A strategy is its parameters and one method.
+"""The base of every strategy: its parameters, and one method.
 
-Its fields are its wire format: the object under `strategy` in a request is the strategy that runs. It holds no state, does
-not handle errors and never decides on the order in which parallel calls happen to finish.
+The fields of a strategy are its wire format: the object under `strategy` in a request is the strategy that runs. A strategy
+holds no state, handles no errors, and never decides by the order in which parallel calls happen to finish.
 """
 
 from abc import ABC, abstractmethod
@@ -9,27 +9,26 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.context import Context
-from orchestrator.outcomes import Outcome
+from orchestrator.solve import Context, Outcome
 
 
 class Strategy(BaseModel, ABC):
-    """How compute is spent."""
+    """A way to spend compute."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     only_drafts: ClassVar[bool] = False
-    """Whether one run is one draft and nothing else, so that several runs can share a call and its prompt."""
+    """True if a run is one draft and nothing else, so that several runs can share a call and its prompt."""
 
     @abstractmethod
     async def run(self, ctx: Context) -> Outcome:
-        """Spend until an outcome is decided. May raise `LimitReached` and `CallFailed`; the incumbent outlives both."""
+        """Spend until an outcome is decided. May raise `LimitReached` and `CallFailed`, which the incumbent survives."""
 
     @property
     def breadth(self) -> int:
-        """Most drafts that run side by side."""
+        """The most drafts that run side by side."""
         return 1
 
     def resolved(self) -> dict[str, Any]:
-        """The strategy with every default filled in, as a response shows it."""
+        """Return the strategy with every default filled in, as a response shows it."""
         return self.model_dump(mode="json")

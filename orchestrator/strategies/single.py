@@ -2,8 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from orchestrator.context import Context
-from orchestrator.outcomes import Outcome
+from orchestrator.solve import Context, Outcome
 from orchestrator.strategies.base import Strategy
 
 

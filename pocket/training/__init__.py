@@ -1,1 +1,1 @@
-"""Training of the pocket pair. Needs the extra `pocket`; nothing else in the project imports it."""
+"""Training of the pocket pair. It needs the extra `pocket`, and nothing else in the project imports it."""

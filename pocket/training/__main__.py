@@ -1,8 +1,8 @@
-"""Trains the pair from nothing and prints its figures: `python -m pocket.training`, under two hours on two cores.
+"""Training of the pair from scratch, with its figures: `python -m pocket.training`, under two hours on two cores.
 
-Actor and critic learn side by side, a thread each. With `finish` the stages are taken as done: the models are rounded to
-what is shipped, the critic is calibrated on the development split, both are written to `pocket/weights` and measured on the
-test split.
+Actor and critic train in parallel, one thread each. The argument `finish` skips the training stages: the models are rounded
+to the precision in which they are shipped, the critic is calibrated on the development split, and both are written to
+`pocket/weights` and measured on the test split.
 """
 
 import json
@@ -24,23 +24,23 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 PROBLEMS, SEED = 1000, 41
 
 
-def _together(module: str, *lanes: Sequence[str]) -> None:
-    """Run lanes of stages side by side, each in a process of its own."""
+def _parallel(module: str, *lanes: Sequence[str]) -> None:
+    """Run lanes of stages in parallel, one process each. Exits if a stage fails."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", module]
-    running = [subprocess.Popen([*command, *lane], env=environment) for lane in lanes]  # noqa: S603 - itself
-    if any([process.wait() for process in running]):  # noqa: C419 - wait for all
+    processes = [subprocess.Popen([*command, *lane], env=environment) for lane in lanes]  # noqa: S603 - this program
+    if any([process.wait() for process in processes]):  # noqa: C419 - a list, to wait for all
         raise SystemExit("a stage has failed")
 
 
 def finish() -> None:
-    """Calibrate, export, measure in two processes, print."""
+    """Calibrate and export the models, measure them in two processes, and print the figures."""
     actor, critic = models()
     calibration = calibrate(Bench(actor, critic, Calibration(), chosen("dev", PROBLEMS // 2, SEED)))
     for role, model in (("actor", actor), ("critic", critic)):
         export(model, WEIGHTS / role)
     calibration.save(WEIGHTS / "critic")
-    _together("pocket.training", ("measure", "0"), ("measure", "1"))
+    _parallel("pocket.training", ("measure", "0"), ("measure", "1"))
     figures = summary([json.loads(_part(half).read_text()) for half in range(2)])
     (WEIGHTS / "figures.json").write_text(f"{json.dumps(figures, indent=2)}\n")
     for name, row in figures.items():
@@ -48,13 +48,13 @@ def finish() -> None:
 
 
 def measure(half: int) -> None:
-    """Run everything on every other test problem."""
+    """Measure the models on every other test problem."""
     bench = Bench(*models(), Calibration.load(WEIGHTS / "critic"), chosen("test", PROBLEMS, SEED)[half::2])
     _part(half).write_text(json.dumps(outcomes(bench)))
 
 
 def models() -> tuple[Model, Model]:
-    """The finished actor and critic, as they are shipped."""
+    """Return the finished actor and critic, as they are shipped."""
     actor, critic = (rounded(load(RUN / f"{stage}.pt")) for stage in ("actor", "critic-unfinished"))
     return actor, critic
 
@@ -64,7 +64,7 @@ def _part(half: int) -> Path:
 
 
 def main() -> None:
-    """Everything."""
+    """Run all stages, or the one that the arguments name."""
     torch.set_num_threads(1)
     match sys.argv[1:]:
         case ["measure", half]:
@@ -73,9 +73,9 @@ def main() -> None:
             finish()
         case _:
             lanes = (("actor-base", "actor-base-writes", "actor", "actor-writes"), ("critic-base", "critic"))
-            _together("pocket.training.stages", *lanes)
-            _together("pocket.training.stages", ("critic-own",), ("critic-own-too",))
-            _together("pocket.training.stages", ("critic-unfinished",), ("critic-unfinished-too",))
+            _parallel("pocket.training.stages", *lanes)
+            _parallel("pocket.training.stages", ("critic-own",), ("critic-own-too",))
+            _parallel("pocket.training.stages", ("critic-unfinished",), ("critic-unfinished-too",))
             finish()
 
 

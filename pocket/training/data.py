@@ -1,6 +1,7 @@
-"""Examples: token ids with a loss weight each, and their batches.
+"""Training examples: token ids with loss weights, and their batches.
 
-An example is told as segments of text with a weight; a segment ends where a token does. Rows of like length share a batch.
+An example is a list of text segments, each with a weight; a segment ends at a token boundary. Rows of similar length share a
+batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,27 +21,27 @@ from pocket.problems import Problem, Step
 Segments = list[tuple[str, float]]
 
 FOCUS = 4.0
-"""Weight of the line that matters: the first error found, the step corrected."""
+"""Weight of the decisive line: the first error, or the corrected step."""
 COPIED = 0.3
-"""Weight of lines that are copied: those of a refined solution before the first error."""
+"""Weight of copied lines: those of a refined solution before the first error."""
 
 BUCKETS = (64, 128, 192, 256, 320, 384, 448)
-"""Lengths of rows, in tokens; longer examples are dropped."""
+"""Row lengths, in tokens; longer examples are dropped."""
 
 
 @cache
 def tokenizer() -> Tokenizer:
-    """The pair's tokenizer."""
+    """Return the tokenizer of the pair."""
     return tokenizers.build()
 
 
 def solve(problem: Problem) -> Segments:
-    """A problem and its solution."""
+    """Return an example of a problem and its solution."""
     return [(wording.prompt(problem.text), 0.0), (wording.solution(problem.steps) + wording.END, 1.0)]
 
 
 def drill(random: Random) -> Segments:
-    """Plain arithmetic; only results count."""
+    """Return an example of plain arithmetic; only results have weight."""
     segments: Segments = [(wording.DRILL, 0.0)]
     for _ in range(10):
         step = _step(random)
@@ -49,14 +50,14 @@ def drill(random: Random) -> Segments:
 
 
 def review(random: Random, problem: Problem) -> Segments:
-    """A solution with many slips and a judgement of each of its lines."""
+    """Return an example of a solution with many errors and a judgement of each line."""
     wrong = mistakes.scrambled(random, problem)
     opening = wording.prompt(problem.text, wrong).removesuffix(wording.OPENINGS[2])
     return [(opening + wording.REVIEW, 0.0), (oracle.review(problem.steps, wrong) + wording.END, 1.0)]
 
 
 def critique(problem: Problem, solution: str) -> Segments:
-    """A solution and the oracle's critique of it."""
+    """Return an example of a solution and the oracle's critique."""
     judgement = oracle.judge(problem.steps, solution)
     lines = judgement.critique.splitlines(keepends=True)
     at = judgement.first_error
@@ -68,39 +69,39 @@ def critique(problem: Problem, solution: str) -> Segments:
 
 
 def critique_unfinished(problem: Problem, lines: Sequence[str]) -> Segments:
-    """The first lines of a solution and the oracle's critique of those: that the rest is missing is no error."""
+    """Return an example of a solution's first lines and their critique; the missing rest is not an error."""
     judged = critique(problem, "\n".join(lines))
     missing = oracle.judge(problem.steps, "\n".join(lines)).first_error == len(lines) + 1
-    said = [*judged[1 : 1 + len(lines)], (wording.verdict_line(None), 1.0), judged[-1]] if missing else judged[1:]
-    return [(wording.prompt(problem.text, wording.unfinished(lines)), 0.0), *said]
+    critique_lines = [*judged[1 : 1 + len(lines)], (wording.verdict_line(None), 1.0), judged[-1]] if missing else judged[1:]
+    return [(wording.prompt(problem.text, wording.unfinished(lines)), 0.0), *critique_lines]
 
 
 def refine(problem: Problem, solution: str, *, silent: bool = False) -> Segments:
-    """A solution, the oracle's critique of it (or none), and the right solution."""
+    """Return an example of a solution, the oracle's critique (empty if `silent`), and the right solution."""
     critique = "" if silent else oracle.judge(problem.steps, solution).critique
     return [(wording.prompt(problem.text, solution, critique), 0.0), *_refined(problem, solution, 1.0), (wording.END, 1.0)]
 
 
-def listen(random: Random, problem: Problem, solution: str) -> Segments:
-    """The same, but half of the story is missing: only the critique can tell the step that is corrected.
+def refine_partial_story(random: Random, problem: Problem, solution: str) -> Segments:
+    """Return a refinement with half of the story missing, so that only the critique reveals the corrected step.
 
-    Nothing is learned from the steps after it.
+    The steps after it have no weight.
     """
     *story, question = problem.text.split(". ")
-    told = ". ".join([*(sentence for sentence in story if random.random() < 0.5), question])
-    opening = wording.prompt(told, solution, oracle.judge(problem.steps, solution).critique)
+    partial_story = ". ".join([*(sentence for sentence in story if random.random() < 0.5), question])
+    opening = wording.prompt(partial_story, solution, oracle.judge(problem.steps, solution).critique)
     return [(opening, 0.0), *_refined(problem, solution, 0.0)]
 
 
 def _refined(problem: Problem, solution: str, after: float) -> Segments:
-    """The lines of the right solution; `after` weighs those after the corrected one."""
+    """Return the lines of the right solution; `after` is the weight of those after the corrected one."""
     lines = wording.solution(problem.steps).splitlines(keepends=True)
     at = oracle.judge(problem.steps, solution).first_error or len(lines) + 1
     return [(line, COPIED if k < at else FOCUS if k == at else after) for k, line in enumerate(lines, start=1)]
 
 
 def _step(random: Random) -> Step:
-    """Arithmetic as the stories have it, with larger numbers as likely as small ones."""
+    """Return an operation as in the stories, with large numbers as likely as small ones."""
     match random.choice("++--*/"):
         case "+":
             return Step(random.randint(2, 800), "+", random.randint(2, 200))
@@ -118,30 +119,30 @@ def _step(random: Random) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example, encoded."""
+    """One encoded example."""
 
     ids: np.ndarray
     weights: np.ndarray
 
 
 def encode(examples: Sequence[Segments]) -> list[Row]:
-    """Token ids and weights of many examples."""
+    """Return token ids and weights of many examples."""
     texts = [text for segments in examples for text, _ in segments]
-    found = iter(tokenizer().encode_batch_fast(texts, add_special_tokens=False))
+    encodings = iter(tokenizer().encode_batch_fast(texts, add_special_tokens=False))
     rows: list[Row] = []
     for segments in examples:
-        parts = [next(found).ids for _ in segments]
+        parts = [next(encodings).ids for _ in segments]
         weights = np.concatenate([np.full(len(part), w, np.float32) for part, (_, w) in zip(parts, segments, strict=True)])
         rows.append(Row(np.concatenate([np.asarray(part, np.int64) for part in parts]), weights))
     return rows
 
 
 Batch = tuple[Tensor, Tensor]
-"""Ids and weights, (rows, length)."""
+"""Ids and weights, both of shape (rows, length)."""
 
 
 def batches(examples: Iterator[Segments], tokens: int, random: Random, pool: int = 1024) -> Iterator[Batch]:
-    """Endless batches of about `tokens` tokens, padding included."""
+    """Yield batches of about `tokens` tokens, including padding, without end."""
     waiting: dict[int, list[Row]] = {length: [] for length in BUCKETS}
     while True:
         for row in encode([next(examples) for _ in range(pool)]):

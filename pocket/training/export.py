@@ -1,4 +1,4 @@
-"""Writes a model as Hugging Face and vLLM read it: a directory with safetensors, configuration and tokenizer."""
+"""Export of a model for Hugging Face and vLLM: a directory with safetensors, configuration and tokenizer."""
 
 import json
 from pathlib import Path
@@ -8,28 +8,28 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pocket import tokenizer, wording
-from pocket.training.data import tokenizer as built
+from pocket.training.data import tokenizer as pair_tokenizer
 from pocket.training.model import EPSILON, THETA, Layer, Model
 
 CONTEXT = 1024
 
 
 def export(model: Model, directory: Path) -> None:
-    """Write all files but the model card; weights in bfloat16."""
+    """Write all files except the model card; weights are bfloat16."""
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {"model.embed_tokens.weight": model.embedding, "model.norm.weight": model.norm.weight}
     for place, layer in enumerate(model.layers):
         tensors |= {f"model.layers.{place}.{name}.weight": tensor for name, tensor in _layer(layer).items()}
     stored = {name: tensor.detach().bfloat16().contiguous() for name, tensor in tensors.items()}
     (directory / "model.safetensors").write_bytes(save(stored, {"format": "pt"}))
-    end = built().token_to_id(wording.END)
+    end = pair_tokenizer().token_to_id(wording.END)
     _write(directory / "config.json", _config(model, end))
     _write(directory / "generation_config.json", {"eos_token_id": end, "pad_token_id": end, "do_sample": False})
     tokenizer.save(directory)
 
 
 def rounded(model: Model) -> Model:
-    """The model with its weights as `export` stores them, to measure what is shipped."""
+    """Round the weights in place as `export` stores them, and return the model, to measure what is shipped."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.bfloat16().float())

@@ -1,6 +1,6 @@
-"""The table of figures, measured directly on the test split: what evaluation through the services is compared with.
+"""The table of figures, measured directly on the test split; a reference for the evaluation through the services.
 
-Tokens are those of prompts and completions of both models; samples of one prompt share it, and nothing else is cached.
+Tokens are prompts and completions of both models. Samples of one prompt share it; nothing else is cached.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ _BINS = 15
 
 @dataclass
 class Bench:
-    """Both models, a set of problems, the account of tokens by problem."""
+    """Both models, a set of problems, and the tokens spent per problem."""
 
     actor: Model
     critic: Model
@@ -37,26 +37,26 @@ class Bench:
     def __post_init__(self) -> None:
         self.spent = np.zeros(len(self.problems))
 
-    def account(self) -> float:
-        """Mean tokens a problem since the last account."""
+    def take_spent(self) -> float:
+        """Return the mean tokens per problem since the last call, and reset the count."""
         mean = float(self.spent.mean())
         self.spent[:] = 0
         return mean
 
-    def ask(
+    def generate(
         self, model: Model, places: Sequence[int], turns: Sequence[Sequence[str]], t: float = 0.0, seed: int = 0
     ) -> list[str]:
-        """A turn of a model on the problems at `places`, given the turns after the problem."""
+        """Sample a turn of a model for the problems at `places`, given the turns after the problem."""
         prompts = [wording.prompt(self.problems[place].text, *given) for place, given in zip(places, turns, strict=True)]
-        found = sample(model, prompts, t, seed)
-        for place, prompt, text in zip(places, prompts, found, strict=True):
+        texts = sample(model, prompts, t, seed)
+        for place, prompt, text in zip(places, prompts, texts, strict=True):
             self.spent[place] += _count(prompt) + _count(text) + 1
-        return found
+        return texts
 
-    def trust(self, places: Sequence[int], solutions: Sequence[str]) -> list[float]:
-        """The log-likelihood of each solution's all-correct critique."""
-        wanted = list(dict.fromkeys(zip(places, solutions, strict=True)))
-        missing = [key for key in wanted if key not in self._scores]
+    def log_likelihoods(self, places: Sequence[int], solutions: Sequence[str]) -> list[float]:
+        """Return the log-likelihood of the all-correct critique of each solution."""
+        keys = list(dict.fromkeys(zip(places, solutions, strict=True)))
+        missing = [key for key in keys if key not in self._scores]
         prompts = [wording.prompt(self.problems[place].text, solution) for place, solution in missing]
         turns = [_all_correct(solution) for _, solution in missing]
         for key, scores in zip(missing, likelihoods(self.critic, prompts, turns), strict=True):
@@ -66,24 +66,24 @@ class Bench:
         return [self._scores[key] for key in zip(places, solutions, strict=True)]
 
     def right(self, place: int, solution: str) -> bool:
-        """Whether the answer is right; the steps are not looked at."""
+        """Return whether the answer is right, regardless of the steps."""
         return answer(solution) == str(self.problems[place].answer)
 
     def rightness(self, solutions: Sequence[str]) -> list[bool]:
-        """Whether the answers to all problems are right."""
+        """Return whether each answer is right, one solution per problem."""
         return [self.right(place, text) for place, text in enumerate(solutions)]
 
-    def chances(self, scores: Sequence[Sequence[float]]) -> list[list[float]]:
-        """Calibrated probabilities of log-likelihoods."""
+    def probabilities(self, scores: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Return the calibrated probabilities of log-likelihoods."""
         return [[self.calibration.probability(score) for score in row] for row in scores]
 
-    def judged(self, place: int, solution: str) -> oracle.Judgement:
-        """The oracle's critique."""
+    def judge(self, place: int, solution: str) -> oracle.Judgement:
+        """Return the oracle's judgement."""
         return oracle.judge(self.problems[place].steps, solution)
 
 
 def answer(solution: str) -> str | None:
-    """The boxed answer, or None."""
+    """Return the boxed answer, or None."""
     return solution.rpartition("\\boxed{")[2].partition("}")[0] if "\\boxed{" in solution else None
 
 
@@ -96,62 +96,62 @@ def _count(text: str) -> int:
 
 
 Critic = Callable[[Bench, list[int], list[str]], list[str]]
-"""Critiques of solutions; an empty one asks for no refinement."""
+"""A function that critiques solutions; an empty critique requests no refinement."""
 
 
 def by_critic(bench: Bench, places: list[int], solutions: list[str]) -> list[str]:
-    """The critic's explanations, where its calibrated trust is below a half."""
-    trust = bench.trust(places, solutions)
-    doubted = [k for k, score in enumerate(trust) if bench.calibration.probability(score) < GATE]
-    found = bench.ask(bench.critic, [places[k] for k in doubted], [(solutions[k],) for k in doubted])
+    """Return the critic's explanations of solutions whose calibrated probability is below one half."""
+    scores = bench.log_likelihoods(places, solutions)
+    doubted = [k for k, score in enumerate(scores) if bench.calibration.probability(score) < GATE]
+    texts = bench.generate(bench.critic, [places[k] for k in doubted], [(solutions[k],) for k in doubted])
     critiques = [""] * len(solutions)
-    for k, text in zip(doubted, found, strict=True):
+    for k, text in zip(doubted, texts, strict=True):
         critiques[k] = text if "incorrect" in text else ""
     return critiques
 
 
 def by_oracle(bench: Bench, places: list[int], solutions: list[str]) -> list[str]:
-    """The oracle's critiques of what is wrong."""
-    judged = [bench.judged(place, solution) for place, solution in zip(places, solutions, strict=True)]
-    return ["" if j.first_error is None else j.critique for j in judged]
+    """Return the oracle's critiques of wrong solutions."""
+    judgements = [bench.judge(place, solution) for place, solution in zip(places, solutions, strict=True)]
+    return ["" if j.first_error is None else j.critique for j in judgements]
 
 
 def refined(
     bench: Bench, solutions: list[str], critic: Critic, *, silent: bool = False, places: list[int] | None = None
 ) -> list[str]:
-    """One gated round. `silent`: the actor is asked for a new solution without being told the critique."""
+    """Run one gated round. With `silent` the actor writes a new solution without seeing the critique."""
     places = list(range(len(solutions))) if places is None else places
     critiques = critic(bench, places, solutions)
     open_ = [k for k, text in enumerate(critiques) if text]
     turns = [(solutions[k], "" if silent else critiques[k]) for k in open_]
-    found = bench.ask(bench.actor, [places[k] for k in open_], turns)
+    texts = bench.generate(bench.actor, [places[k] for k in open_], turns)
     after = list(solutions)
-    for k, text in zip(open_, found, strict=True):
+    for k, text in zip(open_, texts, strict=True):
         after[k] = text
     return after
 
 
 def calibrate(bench: Bench) -> Calibration:
-    """Fit the calibration on the actor's samples of these (development) problems."""
+    """Fit the calibration on the actor's samples of the bench's (development) problems."""
     places = list(range(len(bench.problems)))
     scores: list[float] = []
     labels: list[bool] = []
     for seed, temperature in enumerate((0.0, TEMPERATURE, TEMPERATURE)):
-        found = bench.ask(bench.actor, places, [()] * len(places), temperature, seed)
-        scores += bench.trust(places, found)
-        labels += [bench.judged(place, text).first_error is None for place, text in zip(places, found, strict=True)]
+        texts = bench.generate(bench.actor, places, [()] * len(places), temperature, seed)
+        scores += bench.log_likelihoods(places, texts)
+        labels += [bench.judge(place, text).first_error is None for place, text in zip(places, texts, strict=True)]
     return Calibration.fit(scores, labels)
 
 
 def calibration_error(probabilities: Sequence[float], labels: Sequence[bool]) -> float:
-    """Expected calibration error over equally wide bins."""
+    """Return the expected calibration error over bins of equal width."""
     p, y = np.asarray(probabilities), np.asarray(labels, float)
     places = np.minimum((p * _BINS).astype(int), _BINS - 1)
     return float(sum(abs((p - y)[places == k].sum()) for k in range(_BINS)) / len(p))
 
 
 def voted(answers: Sequence[str | None], weights: Sequence[float]) -> str | None:
-    """The answer with the largest weight; the earliest among equals."""
+    """Return the answer with the largest weight; the earliest among equals."""
     mass: dict[str | None, float] = defaultdict(float)
     for text, weight in zip(answers, weights, strict=True):
         mass[text] += weight if text is not None else 0.0
@@ -159,11 +159,11 @@ def voted(answers: Sequence[str | None], weights: Sequence[float]) -> str | None
 
 
 Outcomes = dict[str, Any]
-"""`rows`: for each strategy who was right, and the tokens a problem; `critic`: lists of what it said; `levels`."""
+"""`rows`: for each strategy the right answers and the tokens per problem; `critic`: its judgements; `levels`."""
 
 
 def outcomes(bench: Bench) -> Outcomes:
-    """Run everything on the problems of a bench."""
+    """Run all strategies on the problems of a bench."""
     rows: dict[str, dict[str, Any]] = {}
     places = list(range(len(bench.problems)))
 
@@ -171,68 +171,68 @@ def outcomes(bench: Bench) -> Outcomes:
         rows[name] = {"right": list(right), "tokens": tokens}
         print(name, _mean(right), round(tokens), flush=True)
 
-    greedy = bench.ask(bench.actor, places, [()] * len(places))
-    cost = bench.account()
+    greedy = bench.generate(bench.actor, places, [()] * len(places))
+    cost = bench.take_spent()
     keep("greedy", bench.rightness(greedy), cost)
     for name, critic, silent in (
         ("critic", by_critic, False),
         ("oracle", by_oracle, False),
         ("no critique", by_critic, True),
     ):
-        found, tokens = greedy, cost
+        solutions, tokens = greedy, cost
         for turn in (1, 2):
-            found = refined(bench, found, critic, silent=silent)
-            tokens += bench.account()
-            keep(f"refined {turn}, {name}", bench.rightness(found), tokens)
+            solutions = refined(bench, solutions, critic, silent=silent)
+            tokens += bench.take_spent()
+            keep(f"refined {turn}, {name}", bench.rightness(solutions), tokens)
     drafts = _votes(bench, keep)
     return {"rows": rows, "critic": _judged(bench, drafts[:4]), "levels": [problem.level for problem in bench.problems]}
 
 
 def _votes(bench: Bench, keep: Callable[[str, Sequence[bool], float], None]) -> list[list[str]]:
-    """Everything that draws many drafts; those drafts."""
+    """Measure all strategies that sample many drafts, and return the drafts."""
     n, most = len(bench.problems), max(MAJORITIES)
     places = list(range(n))
     truth = [str(problem.answer) for problem in bench.problems]
-    drafts = [bench.ask(bench.actor, places, [()] * n, TEMPERATURE, seed=100 + k) for k in range(most)]
-    asked = sum(_count(wording.prompt(problem.text)) for problem in bench.problems) / n
-    each = bench.account() / most - asked
+    drafts = [bench.generate(bench.actor, places, [()] * n, TEMPERATURE, seed=100 + k) for k in range(most)]
+    prompt_cost = sum(_count(wording.prompt(problem.text)) for problem in bench.problems) / n
+    each = bench.take_spent() / most - prompt_cost
     right = [bench.rightness(row) for row in drafts]
 
     def vote(rows: Sequence[Sequence[str]], weights: Sequence[Sequence[float]]) -> list[bool]:
         return [voted([answer(row[p]) for row in rows], [weight[p] for weight in weights]) == truth[p] for p in places]
 
     for count in MAJORITIES:
-        keep(f"majority of {count}", vote(drafts[:count], [[1.0] * n] * count), asked + each * count)
-    keep("one sample", right[0], asked + each)
-    keep("pass at 16", [any(row[p] for row in right[:16]) for p in places], asked + each * 16)
-    scores = [bench.trust(places, row) for row in drafts[:16]]
-    scoring = bench.account() / 16
+        keep(f"majority of {count}", vote(drafts[:count], [[1.0] * n] * count), prompt_cost + each * count)
+    keep("one sample", right[0], prompt_cost + each)
+    keep("pass at 16", [any(row[p] for row in right[:16]) for p in places], prompt_cost + each * 16)
+    scores = [bench.log_likelihoods(places, row) for row in drafts[:16]]
+    scoring = bench.take_spent() / 16
     for count in (4, 8, 16):
         best = [max(range(count), key=lambda k, p=p: scores[k][p]) for p in places]
-        tokens = asked + (each + scoring) * count
+        tokens = prompt_cost + (each + scoring) * count
         keep(f"best of {count}", [right[k][p] for p, k in enumerate(best)], tokens)
-        keep(f"weighted vote of {count}", vote(drafts[:count], bench.chances(scores[:count])), tokens)
+        keep(f"weighted vote of {count}", vote(drafts[:count], bench.probabilities(scores[:count])), tokens)
     for count in (2, 8):
         mended = [refined(bench, row, by_critic) for row in drafts[:count]]
-        after = bench.chances([bench.trust(places, row) for row in mended])
-        keep(f"weighted vote of {count}, refined", vote(mended, after), asked + each * count + bench.account())
+        after = bench.probabilities([bench.log_likelihoods(places, row) for row in mended])
+        keep(f"weighted vote of {count}, refined", vote(mended, after), prompt_cost + each * count + bench.take_spent())
     return drafts
 
 
 def _judged(bench: Bench, drafts: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
-    """What the critic says of samples: the true first error (0 for none), the one it finds, and its probability."""
+    """Return for each sample the true first error (0 for none), the critic's first error, and its probability."""
     places = list(range(len(bench.problems)))
-    said: dict[str, list[Any]] = {"true": [], "found": [], "chance": []}
+    judgements: dict[str, list[Any]] = {"true": [], "located": [], "probability": []}
     for row in drafts:
-        texts = bench.ask(bench.critic, places, [(text,) for text in row])
-        said["true"] += [bench.judged(place, text).first_error or 0 for place, text in zip(places, row, strict=True)]
-        said["found"] += [_found(text) for text in texts]
-        said["chance"] += bench.chances([bench.trust(places, row)])[0]
-    return said
+        texts = bench.generate(bench.critic, places, [(text,) for text in row])
+        judgements["true"] += [bench.judge(place, text).first_error or 0 for place, text in zip(places, row, strict=True)]
+        judgements["located"] += [_first_error(text) for text in texts]
+        judgements["probability"] += bench.probabilities([bench.log_likelihoods(places, row)])[0]
+    return judgements
 
 
-def _found(critique: str) -> int:
-    """The first error of a critique, 0 for none, -1 for a critique that gives no verdict."""
+def _first_error(critique: str) -> int:
+    """Return the first error of a critique, 0 for none, -1 for a critique without a verdict."""
     last = critique.rpartition("\n")[2]
     if last == wording.verdict_line(None):
         return 0
@@ -241,7 +241,7 @@ def _found(critique: str) -> int:
 
 
 def summary(parts: Sequence[Outcomes]) -> dict[str, Any]:
-    """The table over several benches' outcomes; shares between 0 and 1."""
+    """Return the table over the outcomes of several benches; shares between 0 and 1."""
     levels = [level for part in parts for level in part["levels"]]
     rows: dict[str, Any] = {}
     for name in parts[0]["rows"]:
@@ -260,21 +260,22 @@ def summary(parts: Sequence[Outcomes]) -> dict[str, Any]:
 
 
 def _critic(parts: Sequence[dict[str, list[Any]]]) -> dict[str, float]:
-    """How well it judges; `verdict` is the mean over right and wrong samples."""
-    true, found, chance = ([value for part in parts for value in part[name]] for name in ("true", "found", "chance"))
-    pairs = list(zip(true, found, chance, strict=True))
+    """Return the accuracy of the critic; `verdict` is the mean over right and wrong samples."""
+    names = ("true", "located", "probability")
+    true, located, probability = ([value for part in parts for value in part[name]] for name in names)
+    pairs = list(zip(true, located, probability, strict=True))
     passes = [f == 0 for t, f, _ in pairs if t == 0]
     catches = [f != 0 for t, f, _ in pairs if t != 0]
-    trusts = [c >= GATE for t, _, c in pairs if t == 0]
-    doubts = [c < GATE for t, _, c in pairs if t != 0]
+    likely_right = [c >= GATE for t, _, c in pairs if t == 0]
+    likely_wrong = [c < GATE for t, _, c in pairs if t != 0]
     return {
         "verdict": (_mean(passes) + _mean(catches)) / 2,
         "passes": _mean(passes),
         "catches": _mean(catches),
         "located": _mean([f == t for t, f, _ in pairs if t != 0]),
-        "verdict by likelihood": (_mean(trusts) + _mean(doubts)) / 2,
-        "passes by likelihood": _mean(trusts),
-        "calibration error": round(calibration_error(chance, [t == 0 for t in true]), 4),
+        "verdict by likelihood": (_mean(likely_right) + _mean(likely_wrong)) / 2,
+        "passes by likelihood": _mean(likely_right),
+        "calibration error": round(calibration_error(probability, [t == 0 for t in true]), 4),
         "samples": len(pairs),
         "right among them": _mean([t == 0 for t in true]),
     }
@@ -285,10 +286,10 @@ def _mean(values: Sequence[bool]) -> float:
 
 
 def chosen(split: Split, count: int, seed: int) -> list[Problem]:
-    """Different problems of a split."""
-    found: dict[str, Problem] = {}
+    """Return `count` distinct problems of a split."""
+    by_text: dict[str, Problem] = {}
     stream = problems(seed, split=split)
-    while len(found) < count:
+    while len(by_text) < count:
         problem = next(stream)
-        found[problem.text] = problem
-    return list(found.values())
+        by_text[problem.text] = problem
+    return list(by_text.values())

@@ -1,7 +1,7 @@
-"""Muon for the matrices, Adam for the rest.
+"""The optimiser: Muon for the matrices, Adam for the rest.
 
-Muon (Jordan et al., 2024) makes the momentum of a matrix orthogonal by Newton-Schulz iterations; its update is scaled to the
-size Adam's would have (Liu et al., arXiv 2502.16982).
+Muon (Jordan et al., 2024) orthogonalises the momentum of a matrix by Newton-Schulz iterations. Its update is scaled to the
+size of Adam's (Liu et al., arXiv 2502.16982).
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _ADAM_LIKE = 0.2
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """The nearest orthogonal matrices, roughly; (count, rows, columns) in bfloat16."""
+    """Approximate the nearest orthogonal matrices; (count, rows, columns) in bfloat16."""
     x = matrices.bfloat16()
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     a, b, c = _COEFFICIENTS
@@ -30,7 +30,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 class Optimiser:
-    """Steps all parameters of a model; `rate` is Muon's, Adam's is half of it."""
+    """The optimiser of all parameters of a model. `rate` is the learning rate of Muon; Adam's is half of it."""
 
     def __init__(self, model: Model) -> None:
         matrices = [p for layer in model.layers for p in (layer.qkv, layer.out, layer.up, layer.down)]
@@ -44,7 +44,7 @@ class Optimiser:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Apply the gradients and forget them."""
+        """Apply the gradients and reset them."""
         for group, momentum in zip(self._groups, self._momenta, strict=True):
             gradient = torch.cat([_wide(p.grad) for p in group])
             momentum.mul_(_MOMENTUM).add_(gradient)
@@ -60,7 +60,7 @@ class Optimiser:
 
 
 def _wide(matrices: Tensor) -> Tensor:
-    """With no more rows than columns."""
+    """Transpose matrices with more rows than columns."""
     return matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
 
 

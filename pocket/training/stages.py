@@ -1,7 +1,7 @@
-"""The stages of the pair, each a command: `python -m pocket.training.stages actor-base` and so on.
+"""Training stages of the pair, each a command such as `python -m pocket.training.stages actor-base`.
 
-`actor-base` and `critic-base` learn to solve, in parallel. `actor` goes on with refining its own mistakes, `critic` with
-judging what the finished actor writes. Everything is written to `RUN`; the same seeds give the same data.
+`actor-base` and `critic-base` learn to solve, in parallel. `actor` continues with refining its own mistakes, `critic` with
+judging solutions of the finished actor. All output goes to `RUN`; the same seeds give the same data.
 """
 
 import json
@@ -40,41 +40,41 @@ _RIGHT = 0.4
 _RIGHT_OWN = 0.5
 _UNFINISHED = 0.4
 _CHECKED = 400
-"""Share of the actor's own mistakes among all; of right solutions for the critic, and for the critic of the finished
-actor, which is right more often; share of unfinished solutions among those; solutions kept for checking it.
+"""Shares: of the actor's own mistakes among all mistakes; of right solutions for the critic, and for the critic of the
+finished actor, which is right more often; of unfinished solutions. `_CHECKED` solutions are held out for validation.
 """
 
 Written = tuple[Problem, str]
-"""A problem and a solution that the actor wrote."""
+"""A problem and a solution by the actor."""
 
 
 def actor_base() -> None:
-    """Drills and solving."""
+    """Train the actor on drills and solving."""
     _train("actor-base", _model(ACTOR), _based(0.15, 0.0))
 
 
 def critic_base() -> None:
-    """Drills, solving, and judging solutions full of slips, line by line."""
+    """Train the critic on drills, solving, and line-by-line judgements of solutions with many errors."""
     _train("critic-base", _model(CRITIC), _based(0.2, 0.4))
 
 
 def actor() -> None:
-    """Refining, with solving so that it is not forgotten."""
+    """Train the actor on refining, with some solving so that it is not forgotten."""
     _train("actor", load(RUN / "actor-base.pt"), _refining(_read("actor-base")))
 
 
 def critic() -> None:
-    """Judging what the young actor writes, and constructed mistakes."""
+    """Train the critic on solutions of the half-trained actor and on constructed mistakes."""
     _train("critic", load(RUN / "critic-base.pt"), _judging(13, _read("actor-base")[:-_CHECKED], _RIGHT))
 
 
 def critic_own(worker: int = 0) -> None:
-    """The same with what the finished actor writes, in two processes."""
+    """Train the critic on solutions of the finished actor, in two processes."""
     _train("critic-own", load(RUN / "critic.pt"), _judging(14 + worker, _read("actor")[:-_CHECKED], _RIGHT_OWN), worker)
 
 
 def critic_unfinished(worker: int = 0) -> None:
-    """The same, and judging solutions that are still being written."""
+    """Train the critic on those and on unfinished solutions, in two processes."""
     examples = _judging(16 + worker, _read("actor")[:-_CHECKED], _RIGHT_OWN, _UNFINISHED)
     _train("critic-unfinished", load(RUN / "critic-own.pt"), examples, worker)
 
@@ -104,7 +104,7 @@ def _refining(written: list[Written]) -> Iterator[Segments]:
         else:
             problem, solution = next(own) if random.random() < _OWN else _constructed(random, next(stream))
             if kind < 0.65:
-                yield data.listen(random, problem, solution)
+                yield data.refine_partial_story(random, problem, solution)
             else:
                 yield data.refine(problem, solution, silent=kind > 0.95)
 
@@ -159,14 +159,14 @@ def _train(name: str, model: Model, examples: Iterator[Segments], worker: int = 
 
 
 def _write(name: str, count: int) -> None:
-    """Let the actor write solutions of training problems; those that do not end are left out."""
+    """Write the actor's solutions of training problems to a file; solutions that do not end are left out."""
     model = load(RUN / f"{name}.pt")
     chosen = list(islice(problems(21, split="train"), count))
     with (RUN / f"{name}.written.jsonl").open("w") as file:
         for place, temperature in enumerate((1.0, 0.7, 0.0)):
             part = chosen[place::3]
-            found = sample(model, [wording.prompt(problem.text) for problem in part], temperature, seed=21)
-            for problem, solution in zip(part, found, strict=True):
+            solutions = sample(model, [wording.prompt(problem.text) for problem in part], temperature, seed=21)
+            for problem, solution in zip(part, solutions, strict=True):
                 steps = [(step.left, step.symbol, step.right) for step in problem.steps]
                 if solution:
                     file.write(f"{json.dumps({'text': problem.text, 'steps': steps, 'solution': solution})}\n")
@@ -179,7 +179,7 @@ def _read(name: str) -> list[Written]:
 
 
 def _solved_check(model: Model) -> tuple[list[Written], dict[str, float]]:
-    """Greedy solutions of development problems, and how many are right, by band."""
+    """Return greedy solutions of development problems, and the share of right ones by band."""
     chosen = list(islice(problems(31, split="dev"), 300))
     written = list(zip(chosen, sample(model, [wording.prompt(problem.text) for problem in chosen]), strict=True))
     bands = {band: _mean([_is_right(pair) for pair in written if pair[0].level in levels]) for band, levels in BANDS.items()}
@@ -191,7 +191,7 @@ def _base_check(model: Model) -> dict[str, float]:
 
 
 def _actor_check(model: Model) -> dict[str, float]:
-    """Also how many of the wrong solutions are mended after the oracle's critique, and where that leads."""
+    """Return also the share of wrong solutions corrected after the oracle's critique, and the resulting accuracy."""
     written, figures = _solved_check(model)
     wrong = [(p, s) for p, s in written if not _is_right((p, s))]
     turns = [wording.prompt(p.text, s, oracle.judge(p.steps, s).critique) for p, s in wrong]
@@ -200,16 +200,16 @@ def _actor_check(model: Model) -> dict[str, float]:
 
 
 def _critic_check(name: str, model: Model) -> dict[str, float]:
-    """On actor's solutions that are held out of training: verdicts on right and wrong ones, and first errors found."""
+    """Return accuracy on held-out solutions of the actor: verdicts on right and wrong ones, and located first errors."""
     chosen = _read(name)[-_CHECKED:]
-    found = sample(model, [wording.prompt(problem.text, solution) for problem, solution in chosen])
+    critiques = sample(model, [wording.prompt(problem.text, solution) for problem, solution in chosen])
     truth = [oracle.judge(problem.steps, solution) for problem, solution in chosen]
-    verdicts = [text.endswith(wording.verdict_line(None)) for text in found]
+    verdicts = [text.endswith(wording.verdict_line(None)) for text in critiques]
     right = [v for v, t in zip(verdicts, truth, strict=True) if t.first_error is None]
     wrong = [not v for v, t in zip(verdicts, truth, strict=True) if t.first_error is not None]
     placed = [
         text.endswith(wording.verdict_line(t.first_error))
-        for text, t in zip(found, truth, strict=True)
+        for text, t in zip(critiques, truth, strict=True)
         if t.first_error is not None
     ]
     return {"passes": _mean(right), "catches": _mean(wrong), "located": _mean(placed)}

@@ -1,6 +1,6 @@
-"""One stage of training: a model, a stream of examples, a number of tokens. Stops on a token count, never on a time.
+"""One training stage: a model, a stream of examples, a number of tokens. It stops at a token count, never at a time.
 
-Several processes may share a stage: each reads examples of its own, and their gradients are averaged.
+Several processes may share a stage: each reads its own examples, and their gradients are averaged.
 """
 
 import json
@@ -18,15 +18,16 @@ from pocket.training.model import Layer, Model, Shape
 from pocket.training.optimiser import Optimiser
 
 _WARM = 100
-_TELL, _CHECK = 30.0, 300.0
-"""Steps of warm-up; seconds between lines of the log, between checkpoints."""
+_LOG_SECONDS, _CHECK_SECONDS = 30.0, 300.0
+"""Warm-up steps; seconds between log lines and between checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """How long and how fast.
+    """Length and learning rate of a stage.
 
-    `tokens` in all; `batch` tokens a step and worker, in `parts` accumulated; the last `decay` of it slows down.
+    `tokens` is the total; a step has `batch` tokens per worker, accumulated in `parts`; the learning rate falls during the
+    last share `decay`.
     """
 
     name: str
@@ -47,9 +48,9 @@ def save(model: Model, path: Path) -> None:
 
 def load(path: Path, length: int = 1024) -> Model:
     """Read a checkpoint."""
-    found = torch.load(path, weights_only=True)
-    model = Model(Shape(**found["shape"]), length)
-    model.load_state_dict(found["state"])
+    checkpoint = torch.load(path, weights_only=True)
+    model = Model(Shape(**checkpoint["shape"]), length)
+    model.load_state_dict(checkpoint["state"])
     return model
 
 
@@ -61,38 +62,38 @@ def train(
     check: Callable[[Model], dict[str, float]],
     worker: int = 0,
 ) -> None:
-    """Train in place; worker 0 writes `<name>.pt` and `<name>.jsonl` into `directory`."""
+    """Train the model in place; worker 0 writes `<name>.pt` and `<name>.jsonl` into `directory`."""
     optimiser, log = Optimiser(model), directory / f"{stage.name}.jsonl"
     run = torch.compile(Layer.forward, dynamic=True)
     stream = batches(examples, stage.batch // stage.parts, Random(f"{stage.name}/{worker}"))
     if stage.workers > 1:
         meeting = f"file://{(directory / f'{stage.name}.meeting').resolve()}"
         distributed.init_process_group("gloo", init_method=meeting, rank=worker, world_size=stage.workers)
-    seen, step, losses, started = 0, 0, [], time.monotonic()
+    tokens, step, losses, started = 0, 0, [], time.monotonic()
     logged = checked = started
-    while seen < stage.tokens:
+    while tokens < stage.tokens:
         chosen = [next(stream) for _ in range(stage.parts)]
         losses.append(_descend(model, chosen, run))
         if stage.workers > 1:
             _share(model, stage.workers)
-        seen += stage.workers * stage.batch
-        optimiser.step(stage.rate * _slope(seen / stage.tokens, stage.decay) * min(1.0, (step + 1) / _WARM))
+        tokens += stage.workers * stage.batch
+        optimiser.step(stage.rate * _slope(tokens / stage.tokens, stage.decay) * min(1.0, (step + 1) / _WARM))
         step += 1
         now = time.monotonic()
-        if worker == 0 and now - logged > _TELL:
-            _log(log, tokens=seen, step=step, seconds=now - started, loss=sum(losses) / len(losses))
+        if worker == 0 and now - logged > _LOG_SECONDS:
+            _log(log, tokens=tokens, step=step, seconds=now - started, loss=sum(losses) / len(losses))
             losses, logged = [], now
-        if worker == 0 and now - checked > _CHECK:
+        if worker == 0 and now - checked > _CHECK_SECONDS:
             save(model, directory / f"{stage.name}.pt")
-            _log(log, tokens=seen, **check(model))
+            _log(log, tokens=tokens, **check(model))
             checked = time.monotonic()
     if worker == 0:
         save(model, directory / f"{stage.name}.pt")
-        _log(log, tokens=seen, seconds=time.monotonic() - started, **check(model))
+        _log(log, tokens=tokens, seconds=time.monotonic() - started, **check(model))
 
 
 def _descend(model: Model, chosen: Sequence[Batch], run: Callable[..., Tensor]) -> float:
-    """Accumulate the gradients of some batches; their mean loss."""
+    """Accumulate the gradients of batches and return their mean loss."""
     total, weight = 0.0, float(sum(weights[:, 1:].sum() for _, weights in chosen))
     for ids, weights in chosen:
         with torch.autocast("cpu", torch.bfloat16):

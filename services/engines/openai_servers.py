@@ -7,11 +7,11 @@ from contextlib import aclosing, contextmanager
 import httpx
 
 from services import sse
+from services.call_context import SESSION_ID
 from services.engines.openai_wire import Fields
 from services.engines.protocol import Caller
 from services.engines.replicas import Replica, Replicas, Use
 from services.errors import CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
-from services.identity import SESSION_ID
 
 BUSY = (429, 503)
 RETRY_SECONDS = 1.0

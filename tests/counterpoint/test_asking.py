@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from anyio import run_process
-from stack import Stack, stack
+from stack import NOWHERE, Stack, stack
 
+from counterpoint.batch import BatchRow
 from services.jsonl import read
 
 pytestmark = pytest.mark.anyio
@@ -48,49 +49,59 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-async def test_a_file_of_problems_is_solved_and_gone_on_with(tmp_path: Path):
-    """A line each, with the fields that were given; what is there is not asked again, what failed is."""
+async def test_a_file_of_problems_is_solved_and_resumed(tmp_path: Path):
+    """A line per problem keeps its fields; repeated, only problems that failed or have no complete line are solved."""
     source, out = tmp_path / "problems.jsonl", tmp_path / "out.jsonl"
     problems = [{"problem": f"Add 12 and 30 and {k}.", "level": k, **({"id": "last"} if k == 5 else {})} for k in range(6)]
     source.write_text("\n\n".join(map(json.dumps, problems)) + "\n", "utf-8")
-    asked = ("solve", "-f", str(source), "-o", str(out), "--seed", "4", "--strategy", "single")
+    command = ("solve", "-f", str(source), "-o", str(out), "--seed", "4", "--strategy", "single")
     async with stack() as running:
-        failing, _ = await told(running, *asked, "--max-tokens", "5", code=1)
-        assert "6/6" in failing
+        output, _ = await told(running, *command, "--max-tokens", "5", code=1)
+        assert "6/6" in output
         assert {row["error"]["code"] for row in _lines(out)} == {"budget_too_small"}
         out.write_text("", "utf-8")
         first = [json.dumps(problem) for problem in problems[:2]]
         (tmp_path / "two.jsonl").write_text("\n".join(first), "utf-8")
-        await told(running, *asked[:2], str(tmp_path / "two.jsonl"), *asked[3:])
+        await told(running, *command[:2], str(tmp_path / "two.jsonl"), *command[3:])
         calls = running.generations
-        await told(running, *asked[:2], str(tmp_path / "two.jsonl"), *asked[3:])
+        await told(running, *command[:2], str(tmp_path / "two.jsonl"), *command[3:])
         assert running.generations == calls
         out.write_text(out.read_text("utf-8").replace('"id": 2', '"id": 3') + '{"id": 5, "respon', "utf-8")
-        await told(running, *asked)
-    rows = read(out)
+        await told(running, *command)
+    rows = [row.model_dump() for row in read(out, BatchRow)]
     assert {row["id"]: row["level"] for row in rows} == {1: 0, 3: 1, 5: 2, 7: 3, 9: 4, "last": 5}
     assert all(row["response"]["answer"] == row["answer"] for row in rows)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"problem": "x"}\n{"problem": 3}\n', "line 2: problem"),
         ("nonsense\n", "line 1: not JSON"),
         ('{"problem": "x", "id": 1}\n{"problem": "y", "id": 1}\n', "id 1"),
     ],
 )
-async def test_a_file_that_is_none_is_refused_whole(tmp_path: Path, text: str, said: str):
-    """Before anything is asked, with the line."""
+async def test_an_invalid_file_is_refused_as_a_whole(tmp_path: Path, text: str, message: str):
+    """The error names the line or the id, and no problem is solved."""
     source, out = tmp_path / "problems.jsonl", tmp_path / "out.jsonl"
     source.write_text(text, "utf-8")
     result = await run_process([*COMMAND, "solve", "-f", str(source), "-o", str(out)], check=False)
     assert (result.returncode, out.exists()) == (2, False)
-    assert said in result.stderr.decode()
+    assert message in result.stderr.decode()
 
 
-async def test_what_does_not_go_together_is_refused():
-    """A problem and a file, a file without a place for its answers, neither; a strategy that is no JSON."""
+async def test_a_file_needs_a_service_that_answers(tmp_path: Path):
+    """The command says how to start one, and exits with 3."""
+    source = tmp_path / "problems.jsonl"
+    source.write_text('{"problem": "x"}\n{"problem": "y"}\n', "utf-8")
+    command = [*COMMAND, "solve", "-f", str(source), "-o", str(tmp_path / "out.jsonl"), "--url", NOWHERE]
+    result = await run_process(command, check=False)
+    assert result.returncode == 3
+    assert "counterpoint up" in result.stderr.decode()
+
+
+async def test_options_that_do_not_go_together_are_refused():
+    """A problem and a file, a file without --out, neither; a strategy that is no JSON."""
     for arguments in (["x", "-f", "y"], ["-f", "y"], [], ["x", "--strategy", "{"]):
         result = await run_process([*COMMAND, "solve", *arguments], check=False)
         assert result.returncode == 2, arguments

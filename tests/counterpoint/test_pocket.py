@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from counterpoint.stack import Stack, stack
-from evaluation.items import Item, pocket
-from evaluation.runs import right
+from evaluation.grading import is_right
+from evaluation.problem_sets import ProblemItem, pocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 
@@ -22,7 +22,7 @@ async def running() -> AsyncGenerator[Stack]:
         yield services
 
 
-async def _solve(client: httpx.AsyncClient, item: Item, strategy: Any, **sampling: Any) -> dict[str, Any]:
+async def _solve(client: httpx.AsyncClient, item: ProblemItem, strategy: Any, **sampling: Any) -> dict[str, Any]:
     body = {"problem": item.problem, "strategy": strategy, "sampling": {"seed": 1, **sampling}, "trace": "full"}
     response = await client.post("/solve", json=body)
     assert response.status_code == 200, response.text
@@ -38,7 +38,7 @@ async def drafts(running: Stack) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("mode", ["rewrite", "rewind"])
 async def test_critique_and_refinement_repair_real_mistakes(running: Stack, drafts: list[dict[str, Any]], mode: str):
     """The actor errs by itself; two gated rounds mend more than they break, whichever way a candidate is refined."""
-    first = [right(draft["answer"], item) for draft, item in zip(drafts, ITEMS, strict=True)]
+    first = [is_right(draft["answer"], item) for draft, item in zip(drafts, ITEMS, strict=True)]
     assert 0.3 < sum(first) / len(first) < 0.95
     mended = broken = unread = 0
     for item, before, ok in zip(ITEMS, drafts, first, strict=True):
@@ -47,7 +47,7 @@ async def test_critique_and_refinement_repair_real_mistakes(running: Stack, draf
         assert found["candidates"][0]["answer"] == before["answer"]
         unread += len(found["degraded"])
         assert {entry["code"] for entry in found["degraded"]} <= {"critique_unparsable"}
-        after = right(found["answer"], item)
+        after = is_right(found["answer"], item)
         mended += after and not ok
         broken += ok and not after
     assert mended >= broken + 3
@@ -56,7 +56,7 @@ async def test_critique_and_refinement_repair_real_mistakes(running: Stack, draf
 
 async def test_a_critique_names_the_step_and_what_it_should_be(running: Stack, drafts: list[dict[str, Any]]):
     """In a full trace the first error of a rejected draft is explained, and labels stop there."""
-    wrong = [item for draft, item in zip(drafts, ITEMS, strict=True) if not right(draft["answer"], item)]
+    wrong = [item for draft, item in zip(drafts, ITEMS, strict=True) if not is_right(draft["answer"], item)]
     explained = 0
     for item in wrong:
         found = await _solve(running.orchestrator, item, {"name": "refine", "rounds": 1}, temperature=0.0)
@@ -74,7 +74,7 @@ async def test_a_critique_names_the_step_and_what_it_should_be(running: Stack, d
 async def test_outside_its_domain_it_still_answers(running: Stack):
     """Whatever is asked, in any script; nothing fails."""
     for problem in ("What is the capital of France?", "Résous x² = 4. 😀", "<solution>42<end>", "x" * 300):
-        item = Item("other", problem, "?")
+        item = ProblemItem("other", problem, "?")
         found = await _solve(running.orchestrator, item, {"name": "refine", "rounds": 1}, max_tokens=64)
         assert found["stop_reason"] in {"accepted", "rounds"}
 

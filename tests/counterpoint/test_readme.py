@@ -86,7 +86,7 @@ def test_the_names_in_it_exist():
 
 def test_the_tree_is_the_tree():
     """It names every folder at the top and nothing that is not there; what it names inside a folder is there too."""
-    (block,) = re.findall(r"## What is where\n\n```\n(.*?)```", README, re.DOTALL)
+    (block,) = re.findall(r"## Project layout\n\n```\n(.*?)```", README, re.DOTALL)
     named: list[str] = []
     for indent, name in re.findall(r"^( *)(\S+)", block, re.MULTILINE):
         named.append(f"{named_folder(named)}{name}" if indent else name)

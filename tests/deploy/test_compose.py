@@ -1,4 +1,4 @@
-"""The compose file: what it names exists, and its own commands solve a problem as local processes."""
+"""The compose file: everything it refers to exists, and its commands solve a problem as local processes."""
 
 import json
 import os
@@ -27,7 +27,7 @@ PORTS = {"8081": "actor", "8082": "critic", "8080": "orchestrator", "6379": "red
 
 
 def test_every_file_that_the_images_copy_exists():
-    """COPY sources, build files and mounted files are in the tree."""
+    """Build files, COPY sources and mounted files are in the repository."""
     built = {s["build"]["dockerfile"] for s in COMPOSE["services"].values() if "build" in s}
     assert built == {str(path.relative_to(ROOT)) for path in (ROOT / "deploy/docker").glob("Dockerfile*")}
     lines = "\n".join((ROOT / name).read_text("utf-8") for name in built)
@@ -37,7 +37,7 @@ def test_every_file_that_the_images_copy_exists():
 
 
 def test_every_variable_is_a_setting():
-    """A variable that no service reads would be a silent mistake."""
+    """Compose files only set variables that a service reads."""
     known = set(known_variables())
     files = [COMPOSE, *(_overlay(path) for path in OVERLAYS)]
     named = [name for file in files for service in file["services"].values() for name in service.get("environment", {})]
@@ -45,8 +45,8 @@ def test_every_variable_is_a_setting():
     assert len(named) > len(OURS)
 
 
-def test_profiles_are_the_pair_without_a_gpu_the_gpus_and_monitoring():
-    """What starts by default needs no GPU; under `gpu`, actor and critic have one each and answer to the same names."""
+def test_profiles_select_the_services():
+    """The default needs no GPU; with `gpu`, actor and critic have one each and keep their host names."""
     assert "COMPOSE_PROFILES=embedded" in (ROOT / ".env").read_text("utf-8").splitlines()
     by_profile: dict[str, set[str]] = {}
     for name, service in COMPOSE["services"].items():
@@ -66,8 +66,8 @@ def test_profiles_are_the_pair_without_a_gpu_the_gpus_and_monitoring():
     assert _devices(_overlay(ROOT / "deploy/docker/one-gpu.yml")["services"]["critic-gpu"]) == ["0"]
 
 
-def test_a_gpu_service_starts_as_written_but_for_its_engine():
-    """Command, environment and health check of actor and critic under `gpu`, over the scripted engine instead of vLLM."""
+def test_a_gpu_service_starts_with_its_own_command():
+    """Command, environment and health check of the `gpu` services work, with the scripted engine instead of vLLM."""
     ports = {service: str(free_port() + offset) for offset, service in enumerate(PORTS.values())}
     with ExitStack() as stack:
         for role in ("actor", "critic"):
@@ -87,14 +87,14 @@ def _overlay(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _process(
-    service: str, ports: dict[str, str], instead: dict[str, str] | None = None
+    service: str, ports: dict[str, str], overrides: dict[str, str] | None = None
 ) -> Generator[subprocess.Popen[bytes]]:
     spec = COMPOSE["services"][service]
     command = _local(spec["command"], ports)
     if command[0] == "redis-server":
         command = ["redis-server", "--port", ports["redis"], "--save", "", "--bind", "127.0.0.1"]
     environment = {name: _local([value], ports)[0] for name, value in spec.get("environment", {}).items()}
-    environment = {**os.environ, **environment, **(instead or {})}
+    environment = {**os.environ, **environment, **(overrides or {})}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             yield process
@@ -103,14 +103,14 @@ def _process(
 
 
 def _local(words: list[str], ports: dict[str, str]) -> list[str]:
-    """Host names mapped to loopback, ports to free ones, the console script to this interpreter."""
+    """Map host names to loopback, ports to free ones, and the console script to this interpreter."""
     text = "\n".join(words).replace("0.0.0.0", "127.0.0.1")
     for port, service in PORTS.items():
         text = text.replace(port, ports[service])
     for service in (*OURS, "redis"):
         text = text.replace(f"//{service}:", "//127.0.0.1:")
-    found = text.split("\n")
-    return [sys.executable, "-m", *found] if found[0] == "counterpoint" else found
+    command = text.split("\n")
+    return [sys.executable, "-m", *command] if command[0] == "counterpoint" else command
 
 
 def _healthy(service: str, ports: dict[str, str]) -> None:
@@ -121,8 +121,8 @@ def _healthy(service: str, ports: dict[str, str]) -> None:
         assert time.monotonic() < end, f"{service} did not become healthy"
 
 
-def test_the_commands_as_written_solve_a_problem_and_export_sound_metrics():
-    """Each service's own command, environment and health check, on loopback, with the real model."""
+def test_the_commands_solve_a_problem_and_export_valid_metrics():
+    """Each service runs its own command, environment and health check, on loopback, with the real model."""
     for tool in ("redis-server", "promtool"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
@@ -150,13 +150,13 @@ def test_the_commands_as_written_solve_a_problem_and_export_sound_metrics():
 
 
 def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    ask = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(ask, timeout=240) as answer:
-        return json.load(answer)
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=240) as response:
+        return json.load(response)
 
 
-def test_prometheus_reads_its_configuration():
-    """`promtool check config` finds nothing wrong."""
+def test_prometheus_accepts_its_configuration():
+    """`promtool check config` reports no error."""
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed")
     path = ROOT / "deploy/prometheus/prometheus.yml"

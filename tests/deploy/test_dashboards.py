@@ -1,4 +1,4 @@
-"""Dashboards, rules and alerts speak of what the services export: a real Prometheus that scrapes them answers each query."""
+"""Dashboards, rules and alerts: a real Prometheus that scrapes the services has data for each query."""
 
 import json
 import re
@@ -43,7 +43,7 @@ RULES: list[dict[str, Any]] = [
     for rule in group["rules"]
 ]
 ALERTS = {rule["alert"]: re.sub(r" (==|>) [\d.]+", "", rule["expr"]) for rule in RULES if "alert" in rule}
-"""Each alert's query without its thresholds: what it looks at."""
+"""Each alert's query without its threshold."""
 RELIED_UPON = {
     "counterpoint_solves_total",
     "counterpoint_solve_seconds_bucket",
@@ -53,19 +53,19 @@ RELIED_UPON = {
     "counterpoint_budget_utilisation_ratio_bucket",
     "counterpoint_in_flight",
 }
-"""The metrics whose names are promised."""
+"""Metrics with stable names."""
 ON_OCCASION = {"status", "alertstate"}
-"""Labels that have a value only once something went wrong."""
+"""Labels that have a value only after a failure."""
 
 
-def test_grafana_finds_its_dashboards_and_their_source():
-    """The provider's folder is mounted from here; every panel and query names the source that is provisioned."""
+def test_grafana_finds_its_dashboards_and_data_source():
+    """Compose mounts the provider's folder, and every panel and query uses the provisioned data source."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
     (mount,) = compose["services"]["grafana"]["volumes"]
-    here, there, _ = mount.split(":")
+    source_path, target, _ = mount.split(":")
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards/counterpoint.yml").read_text("utf-8"))["providers"]
-    inside = Path(provider["options"]["path"]).relative_to(there)
-    assert (ROOT / here / inside).resolve() == PROVISIONING / "dashboards"
+    inside = Path(provider["options"]["path"]).relative_to(target)
+    assert (ROOT / source_path / inside).resolve() == PROVISIONING / "dashboards"
     (source,) = yaml.safe_load((PROVISIONING / "datasources/prometheus.yml").read_text("utf-8"))["datasources"]
     used = [part["datasource"] for panel in PANELS for part in (panel, *panel["targets"])]
     assert used
@@ -74,8 +74,8 @@ def test_grafana_finds_its_dashboards_and_their_source():
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
-def test_the_panels_say_what_they_show_and_do_not_overlap(name: str):
-    """Each has its own id and place, a title, a sentence and a unit."""
+def test_panels_are_described_and_do_not_overlap(name: str):
+    """Each panel has a unique id and place, a title, a description and a unit."""
     panels = DASHBOARDS[name]["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 6
     assert all(panel["title"] and panel["description"] and panel["fieldConfig"]["defaults"]["unit"] for panel in panels)
@@ -85,14 +85,14 @@ def test_the_panels_say_what_they_show_and_do_not_overlap(name: str):
     assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in panels)
 
 
-def test_every_metric_that_is_promised_is_shown():
-    """Whoever builds a dashboard of their own may start from these."""
+def test_every_stable_metric_is_shown():
+    """The dashboards show all metrics with stable names."""
     assert set(re.findall(r"counterpoint_\w+", " ".join(QUERIES))) >= RELIED_UPON
 
 
 @asynccontextmanager
 async def prometheus(services: list[str], engines: list[str], directory: Path) -> AsyncGenerator[httpx.AsyncClient]:
-    """A Prometheus with the configuration in `deploy`, but for where the services are and how often they are asked."""
+    """Run Prometheus with the configuration in `deploy`, except for targets and scrape intervals."""
     shutil.copytree(ROOT / "deploy/prometheus", directory / "prometheus")
     path = directory / "prometheus/prometheus.yml"
     configuration = yaml.safe_load(path.read_text("utf-8"))
@@ -113,29 +113,29 @@ async def prometheus(services: list[str], engines: list[str], directory: Path) -
             process.terminate()
 
 
-async def asked(client: httpx.AsyncClient, path: str, **params: str) -> Any:
-    """What Prometheus answers, as soon as it has started and made anything of it."""
+async def query_api(client: httpx.AsyncClient, path: str, **params: str) -> Any:
+    """Return the answer of Prometheus, as soon as it is ready and the answer is not empty."""
     while True:
         with suppress(httpx.TransportError):
             response = await client.get(f"/api/v1/{path}", params=params)
             assert response.status_code in {200, 503}, response.text
-            found: Any = response.json()["data"] if response.is_success else None
-            if found["result"] if path == "query" and found else found:
-                return found
+            data: Any = response.json()["data"] if response.is_success else None
+            if data["result"] if path == "query" and data else data:
+                return data
         await anyio.sleep(0.05)
 
 
 async def answer(client: httpx.AsyncClient, query: str) -> list[dict[str, Any]]:
-    """The series that a query makes."""
+    """Return the series of a query. Fails if there is none within 30 seconds."""
     try:
         with anyio.fail_after(30):
-            return (await asked(client, "query", query=query))["result"]
+            return (await query_api(client, "query", query=query))["result"]
     except TimeoutError:
         raise AssertionError(f"there is no answer to {query}") from None
 
 
 async def use(running: Stack) -> None:
-    """Solves of every kind, again and again: well, at a limit, with critiques that cannot be read, as jobs."""
+    """Run solves of every kind repeatedly: successful, at a limit, with unparsable critiques, as jobs."""
     seed = 0
     while True:
         seed += 1
@@ -150,7 +150,7 @@ async def use(running: Stack) -> None:
 
 @asynccontextmanager
 async def before_servers() -> AsyncGenerator[str]:
-    """An actor whose engine is a server of somebody else."""
+    """Run an actor on the `openai` engine; yield its URL."""
     settings = ActorSettings.load(dialect="structured")
     async with serve(Server().app()) as url:
 
@@ -163,7 +163,7 @@ async def before_servers() -> AsyncGenerator[str]:
 
 
 def recorded_vllm() -> FastAPI:
-    """What vLLM exports, see `recorded/record.py`."""
+    """Return an application that serves recorded vLLM metrics, see `recorded/record.py`."""
     app = FastAPI()
     text = Path(__file__).with_name("recorded").joinpath("vllm.txt").read_text("utf-8")
 
@@ -176,8 +176,8 @@ def recorded_vllm() -> FastAPI:
 
 @pytest.mark.anyio
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
-async def test_every_query_has_an_answer(tmp_path: Path):
-    """No metric, label or value is misspelt, in a panel, a rule or an alert; every rule can be evaluated."""
+async def test_every_query_has_data(tmp_path: Path):
+    """No panel, rule or alert misspells a metric, label or value, and every rule can be evaluated."""
     async with AsyncExitStack() as opened:
         running = await opened.enter_async_context(stack(critic=ScriptedOptions(garbage_rate=0.3)))
         servers = await opened.enter_async_context(before_servers())
@@ -188,12 +188,12 @@ async def test_every_query_has_an_answer(tmp_path: Path):
         using.start_soon(use, running)
         recorded = [rule["record"] for rule in RULES if "record" in rule]
         for query in [*recorded, *QUERIES, *ALERTS.values()]:
-            found = await answer(client, query)
+            series = await answer(client, query)
             grouped = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", query)))) - {"le"}
-            assert all(grouped <= set(series["metric"]) for series in found), query
+            assert all(grouped <= set(one["metric"]) for one in series), query
         for query in [*QUERIES, *(rule["expr"] for rule in RULES)]:
             await values_exist(client, query)
-        groups = (await asked(client, "rules"))["groups"]
+        groups = (await query_api(client, "rules"))["groups"]
         assert {rule["name"]: rule["health"] for group in groups for rule in group["rules"]} == {
             rule.get("record") or rule["alert"]: "ok" for rule in RULES
         }
@@ -201,12 +201,12 @@ async def test_every_query_has_an_answer(tmp_path: Path):
 
 
 async def values_exist(client: httpx.AsyncClient, query: str) -> None:
-    """Every value that a query looks for is one that the metric's label has, or has a chance to have."""
+    """Check that every label value in a query is one that the metric has, or may have."""
     for metric, matchers in re.findall(r"([\w:]+)\{([^}]*)\}", query):
-        for label, wanted in re.findall(r'(\w+)(?:=~|!=|=)"([^"]*)"', matchers):
+        for label, pattern in re.findall(r'(\w+)(?:=~|!=|=)"([^"]*)"', matchers):
             if label in ON_OCCASION:
                 continue
             with anyio.fail_after(20):
-                known = await asked(client, f"label/{label}/values", **{"match[]": metric})
-            for part in re.sub(r"\((.*)\)", r"\1", wanted).split("|"):
+                known = await query_api(client, f"label/{label}/values", **{"match[]": metric})
+            for part in re.sub(r"\((.*)\)", r"\1", pattern).split("|"):
                 assert any(re.search(f"{part}$", value) for value in known), f"{metric}: {label} is never {part}"

@@ -1,8 +1,8 @@
-"""Solving problems: what a client sends and what it gets back.
+"""Guide 1: solving problems.
 
-Counterpoint answers `POST /solve`. A request names a problem, how compute is to be spent on it (the *strategy*) and what may
-be spent at most (the *budget*). Every test of this page speaks to three running services; their engines play a script, which
-computes sums and now and then makes a mistake, so everything here takes milliseconds.
+Send a request to `POST /solve` with a problem, how to spend compute on it (the *strategy*) and the limits (the *budget*).
+Every test on this page uses three running services. Their engines run a script that computes sums and sometimes makes a
+mistake, so everything takes milliseconds.
 """
 
 import json
@@ -19,8 +19,8 @@ from services.engines.scripts import Plausible
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_problem_is_all_that_is_needed():
-    """The answer is what the solution states; the solution is the chosen candidate's whole text."""
+async def test_only_a_problem_is_required():
+    """The response has the answer and the solution, which is the full text of the chosen candidate."""
     async with stack() as running:
         response = await running.client.post("/solve", json={"problem": "Add 12 and 30."})
         result = response.json()
@@ -28,8 +28,8 @@ async def test_a_problem_is_all_that_is_needed():
         assert f"\\boxed{{{result['answer']}}}" in result["solution"]
 
 
-async def test_a_conversation_may_stand_in_its_place():
-    """`messages` as every chat API has them, instead of `problem`."""
+async def test_a_conversation_can_replace_the_problem():
+    """Send `messages`, as in any chat API, instead of `problem`."""
     async with stack() as running:
         messages = [
             {"role": "user", "content": "Add 1 and 2."},
@@ -40,7 +40,7 @@ async def test_a_conversation_may_stand_in_its_place():
 
 
 async def test_a_strategy_is_a_name_or_an_object():
-    """A bare name means its defaults; the response shows the strategy with every default filled in."""
+    """A name uses the defaults; the response shows the strategy with all defaults filled in."""
     async with stack() as running:
         result = await running.solve(strategy="best_of_n")
         assert result["strategy"]["n"] == 8
@@ -48,8 +48,8 @@ async def test_a_strategy_is_a_name_or_an_object():
         assert (result["strategy"]["n"], result["strategy"]["select"]) == (2, "majority")
 
 
-async def test_every_candidate_is_there_with_what_the_critic_thought():
-    """`refine` drafts, has the draft judged, and writes it again where it was wrong; `parent` tells from what."""
+async def test_the_response_lists_candidates_with_verdicts():
+    """`refine` writes a draft, judges it and refines it if it is wrong; `parent` is the candidate that was refined."""
     actor, critic = ScriptedOptions(script=_wrong_then_right), ScriptedOptions(script=Plausible(misjudge_rate=0.0))
     async with stack(actor, critic) as running:
         result = await running.solve(strategy="refine", trace="full")
@@ -60,13 +60,13 @@ async def test_every_candidate_is_there_with_what_the_critic_thought():
 
 
 def _wrong_then_right(generation: Any, _source: Any) -> str:
-    """A first attempt with a mistake, a second one without."""
-    again = any(message.role == "assistant" for message in generation.prompt.messages)
-    return f"Step 1: 42 + 7 = {49 if again else 50}\nThe answer is \\boxed{{{49 if again else 50}}}."
+    """Return a wrong first attempt and a right second one."""
+    retry = any(message.role == "assistant" for message in generation.prompt.messages)
+    return f"Step 1: 42 + 7 = {49 if retry else 50}\nThe answer is \\boxed{{{49 if retry else 50}}}."
 
 
-async def test_a_budget_is_never_exceeded_and_running_out_is_an_answer():
-    """The best candidate so far is returned, with `stop_reason` `budget`; what was spent is what the engines counted."""
+async def test_a_budget_is_never_exceeded():
+    """At the limit you get the best candidate so far, with `stop_reason` `budget`; spending matches the engines' counts."""
     async with stack() as running:
         result = await running.solve(
             strategy={"name": "best_of_n", "n": 16, "stop_early": False}, budget={"max_tokens": 1_000}
@@ -77,34 +77,34 @@ async def test_a_budget_is_never_exceeded_and_running_out_is_an_answer():
 
 
 async def test_the_same_seed_gives_the_same_answer():
-    """Whatever runs side by side: a solve is a function of its request.
+    """A solve is a function of its request, whatever runs in parallel.
 
-    Only what a vote that is decided early leaves running may be judged in one run and not in another.
+    There is one exception: calls that still run when a vote is decided early may be judged in one run and not in another.
     """
     whole = {"name": "best_of_n", "stop_early": False}
     async with stack() as running:
         first, second = [await running.solve(strategy=whole, sampling={"seed": 7}) for _ in range(2)]
         assert first["candidates"] == second["candidates"]
-        early, again = [await running.solve(strategy="best_of_n", sampling={"seed": 7}) for _ in range(2)]
-        assert early["solution"] == again["solution"]
-        assert early["confidence"] == again["confidence"]
+        one, two = [await running.solve(strategy="best_of_n", sampling={"seed": 7}) for _ in range(2)]
+        assert one["solution"] == two["solution"]
+        assert one["confidence"] == two["confidence"]
 
 
-async def test_it_can_be_followed_as_it_happens():
-    """With `stream`, each event is one JSON object with its number and what has been spent; the last holds the response."""
+async def test_events_can_be_streamed():
+    """With `stream`, each event is a JSON object with its number and the spending so far; the last has the response."""
     async with stack() as running:
         request = SolveRequest(problem="Add 12 and 30.", stream=True)
         async with stream_events(running.client, "/solve", request, headers={}) as events:
-            told = [json.loads(event.data) async for event in events]
-        assert [event["seq"] for event in told] == list(range(1, len(told) + 1))
-        kinds = [event["type"] for event in told]
+            received = [json.loads(event.data) async for event in events]
+        assert [event["seq"] for event in received] == list(range(1, len(received) + 1))
+        kinds = [event["type"] for event in received]
         assert kinds[:3] == ["solve.started", "candidate.started", "step.written"]
         assert kinds[-1] == "solve.finished"
-        assert told[-1]["answer"]
+        assert received[-1]["answer"]
 
 
-async def test_what_is_refused_says_why():
-    """Every error is a problem object (RFC 9457) with a `code` to switch on; the place of a mistake is named."""
+async def test_errors_have_a_code_and_a_location():
+    """Errors are problem details (RFC 9457) with a `code` for programs and the location of each mistake."""
     async with stack() as running:
         response = await running.client.post("/solve", json={"problem": "Add 1 and 2.", "strategie": "refine"})
         assert response.status_code == 422

@@ -1,8 +1,8 @@
-"""Scripting an engine: a model that says what a test wants it to say.
+"""Guide 2: scripting an engine, so that it generates the text that a test needs.
 
-Nothing here is mocked. A *script* is a function from a call of the engine and a source of chance to a text. The scripted
-engine plays it as any other engine would: token by token, with exact counts, as slowly and as unreliably as it is told.
-The services around it are the real ones.
+Nothing is mocked. A *script* is a function from a call to the engine and a random source to a text. The scripted engine
+generates it as any other engine would: token by token, with exact counts, and with configurable latency and failures. The
+services around it are the real ones.
 """
 
 import random
@@ -20,21 +20,21 @@ pytestmark = pytest.mark.anyio
 
 
 def dice(generation: Generation, source: random.Random) -> str:
-    """A script: it may look at the prompt, and what it takes from `source` follows from the seed."""
+    """Roll a die. A script may read the prompt; random values from `source` depend on the seed."""
     sides = 20 if "d20" in generation.prompt.messages[-1].content else 6
     return f"You rolled {source.randint(1, sides)}."
 
 
 async def test_a_script_is_a_function():
-    """The same prompt and seed give the same samples; another seed gives others."""
+    """The same prompt and seed give the same samples; another seed gives different ones."""
     engine = ScriptedEngine(ScriptedOptions(script=dice))
     rolls = [await said(engine, Generation(asking("Roll a d20."), Sampling(seed=seed), n=8)) for seed in (1, 1, 2)]
     assert rolls[0].texts == rolls[1].texts
     assert rolls[0].texts != rolls[2].texts
 
 
-async def test_tokens_are_counted_as_anybody_can_count_them():
-    """Words, runs of white space, and other characters one by one; the prompt counts once for all samples."""
+async def test_tokens_are_easy_to_count():
+    """Words, runs of whitespace and other single characters are tokens; the prompt counts once for all samples."""
     engine = ScriptedEngine(ScriptedOptions(script=fixed("Yes, 42.")))
     assert tokens("Yes, 42.") == ["Yes", ",", " ", "42", "."]
     call = Generation(asking("Why?"), Sampling(), n=3)
@@ -42,8 +42,8 @@ async def test_tokens_are_counted_as_anybody_can_count_them():
     assert (usage.prompt_tokens, usage.completion_tokens) == (engine.count(call.prompt), 15)
 
 
-async def test_a_critic_answers_in_the_form_it_is_asked_for():
-    """A *guide* says what the text must look like; the plausible script follows it and checks the arithmetic."""
+async def test_guided_decoding_is_followed():
+    """A *guide* constrains the generated text; the `Plausible` script follows it and checks the arithmetic."""
     engine = ScriptedEngine(ScriptedOptions(script=Plausible(misjudge_rate=0.0)))
     shown = asking("<solution>\nStep 1: 2 + 2 = 5\n</solution>\n\nIs it correct?")
     texts, _, deltas = await said(
@@ -53,8 +53,8 @@ async def test_a_critic_answers_in_the_form_it_is_asked_for():
     assert "Correct" in dict(deltas[0].logprobs[0].top)
 
 
-async def test_services_run_on_it():
-    """An actor that is always wrong and a critic that always notices: every round is used, and nothing is accepted."""
+async def test_services_run_on_scripted_engines():
+    """With an actor that is always wrong and a critic that always notices, all rounds are used and nothing is accepted."""
     actor = ScriptedOptions(script=fixed("Step 1: 1 + 1 = 3\nThe answer is \\boxed{3}."))
     critic = ScriptedOptions(script=Plausible(misjudge_rate=0.0))
     async with stack(actor, critic) as running:
@@ -71,16 +71,16 @@ async def test_services_run_on_it():
     ],
     ids=["garbage", "failure"],
 )
-async def test_trouble_is_a_knob(critic: ScriptedOptions, degraded: str):
-    """Garbage, failures and latency are options; a solve survives a critic in trouble and says so."""
+async def test_failures_are_configurable(critic: ScriptedOptions, degraded: str):
+    """A solve survives a critic that returns garbage or fails, and reports it in `degraded`."""
     async with stack(critic=critic) as running:
         result = await running.solve(strategy="refine")
         assert result["answer"]
         assert {entry["code"] for entry in result["degraded"]} == {degraded}
 
 
-async def test_latency_is_a_knob_too():
-    """Time runs out while the critic thinks: the draft is the answer."""
+async def test_latency_is_configurable():
+    """The deadline passes while the critic is working, so the draft is the answer."""
     async with stack(critic=ScriptedOptions(first_token_seconds=60.0)) as running:
         result = await running.solve(strategy="refine", budget={"max_seconds": 0.5})
         assert result["answer"]

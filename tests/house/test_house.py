@@ -1,4 +1,4 @@
-"""Gates that no other tool keeps."""
+"""Project rules that no other tool checks."""
 
 import re
 import subprocess
@@ -12,18 +12,18 @@ PYTHON = [path for path in FILES if path.suffix == ".py" and path.exists()]
 
 
 def test_no_file_is_longer_than_300_lines():
-    """A longer file holds two things."""
+    """Longer files should be split."""
     assert [str(path) for path in PYTHON if len(path.read_text("utf-8").splitlines()) > 300] == []
 
 
 @pytest.mark.parametrize("word", ["unittest" + r"\.mock", "create" + r"_task\(", r"asyncio\." + "gather"])
 def test_no_mocks_and_no_bare_tasks(word: str):
-    """Anyio task groups and real parts only."""
+    """Concurrency uses anyio task groups; tests use real components."""
     assert [str(path) for path in PYTHON if re.search(word, path.read_text("utf-8"))] == []
 
 
 def test_every_direct_dependency_is_locked_with_a_hash():
-    """What pyproject asks for stands in the lock."""
+    """Each dependency in pyproject.toml is in requirements.lock, and torch is not."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     block = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")]
     lock = (ROOT / "requirements.lock").read_text("utf-8").lower()

@@ -17,10 +17,10 @@ from stack import Stack, stack
 
 from orchestrator.access import Keys, Tenant, TenantQuotas, digest, generate_key
 from orchestrator.access.quotas import count_request
+from services.call_context import new_id
 from services.contracts.solve import Budget
 from services.engines.scripted import ScriptedOptions
 from services.errors import QuotaExhausted
-from services.identity import new_id
 from services.testing import wait_until
 
 pytestmark = pytest.mark.anyio

@@ -9,12 +9,12 @@ from polls import PRIOR, Sample, candidate, polled
 
 from orchestrator.budget import Ledger
 from orchestrator.clients import HTTPActor, HTTPCritic
-from orchestrator.context import Context
 from orchestrator.metrics import OrchestratorMetrics
-from orchestrator.runner import nobody
+from orchestrator.runner import ignore_events
 from orchestrator.selection import Choice, Poll, Select, choose
-from orchestrator.solve import Solve
+from orchestrator.solve import Context, Solve
 from orchestrator.strategies.best_of_n import BestOfN, _Drawing  # pyright: ignore[reportPrivateUsage] - arrival is its own
+from services.call_context import CallContext
 from services.client import client_for
 from services.contracts.sampling import Sampling
 from services.contracts.solve import Budget
@@ -119,6 +119,7 @@ async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: 
     """The wave after its candidates have arrived in `order`; those of `failed` came to nothing."""
     solve = Solve(
         "solve_1",
+        CallContext("request", "solve_1", "call"),
         (),
         Sampling(),
         1,
@@ -126,7 +127,7 @@ async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: 
         ACTOR,
         CRITIC,
         Same(),
-        nobody,
+        ignore_events,
     )
     wave = _Drawing(plan, Context(solve))
     async with wave.group:

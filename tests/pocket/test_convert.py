@@ -1,4 +1,4 @@
-"""The GGUF file is the model: llama.cpp computes what the weights say, reckoned here with numpy."""
+"""The GGUF file: llama.cpp computes the same as a numpy implementation on the original weights."""
 
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ HEAD = 64
 Array = NDArray[np.float32]
 
 
-def normal(x: Array, weight: Array) -> Array:
-    """Root-mean-square normalisation."""
+def normalise(x: Array, weight: Array) -> Array:
+    """Apply root-mean-square normalisation."""
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight
 
 
-def turned(x: Array) -> Array:
-    """Rotary positions; (heads, length, head)."""
+def rotate(x: Array) -> Array:
+    """Apply rotary positions to (heads, length, head)."""
     rates = 10_000.0 ** (-np.arange(0, HEAD, 2, dtype=np.float32) / HEAD)
     angles: Array = np.outer(np.arange(x.shape[1], dtype=np.float32), np.tile(rates, 2)).astype(np.float32)
     first, second = np.split(x, 2, axis=-1)
@@ -37,22 +37,22 @@ def turned(x: Array) -> Array:
 
 
 def log_probabilities(directory: Path, ids: list[int]) -> Array:
-    """Of every next token, (length, vocabulary)."""
+    """Return the log-probabilities of every next token, (length, vocabulary)."""
     w = {name.removeprefix("model.").removesuffix(".weight"): tensor for name, tensor in read_safetensors(directory)}
     x = w["embed_tokens"][ids]
     mask = np.triu(np.full((len(ids), len(ids)), -np.inf), 1)
     for layer in range(sum(name.endswith("q_proj") for name in w)):
         at = f"layers.{layer}"
-        y = normal(x, w[f"{at}.input_layernorm"])
+        y = normalise(x, w[f"{at}.input_layernorm"])
         q, k, v = ((y @ w[f"{at}.self_attn.{n}_proj"].T).reshape(len(ids), -1, HEAD).swapaxes(0, 1) for n in "qkv")
-        scores = turned(q) @ turned(k).swapaxes(1, 2) / np.sqrt(HEAD) + mask
+        scores = rotate(q) @ rotate(k).swapaxes(1, 2) / np.sqrt(HEAD) + mask
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         mixed = (scores / scores.sum(-1, keepdims=True)) @ v
         x = x + mixed.swapaxes(0, 1).reshape(len(ids), -1) @ w[f"{at}.self_attn.o_proj"].T
-        y = normal(x, w[f"{at}.post_attention_layernorm"])
+        y = normalise(x, w[f"{at}.post_attention_layernorm"])
         gate, up = y @ w[f"{at}.mlp.gate_proj"].T, y @ w[f"{at}.mlp.up_proj"].T
         x = x + (gate / (1 + np.exp(-gate)) * up) @ w[f"{at}.mlp.down_proj"].T
-    logits = normal(x, w["norm"]) @ w["embed_tokens"].T
+    logits = normalise(x, w["norm"]) @ w["embed_tokens"].T
     return (
         logits
         - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
@@ -61,13 +61,13 @@ def log_probabilities(directory: Path, ids: list[int]) -> Array:
 
 
 def test_converting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    """So a derived file can be checked by its hash."""
-    found = [convert(WEIGHTS / "actor", tmp_path / f"{place}.gguf").read_bytes() for place in "ab"]
-    assert found[0] == found[1]
+    """A converted file can be checked by its hash."""
+    files = [convert(WEIGHTS / "actor", tmp_path / f"{place}.gguf").read_bytes() for place in "ab"]
+    assert files[0] == files[1]
 
 
 def test_both_models_are_small() -> None:
-    """Below 10 MB in the repository."""
+    """Together they take less than 10 MB in the repository."""
     sizes = [file.stat().st_size for file in WEIGHTS.rglob("*") if file.suffix != ".gguf" and file.is_file()]
     assert sum(sizes) < 10_000_000
 
@@ -75,8 +75,8 @@ def test_both_models_are_small() -> None:
 @pytest.mark.anyio
 @pytest.mark.embedded
 @pytest.mark.parametrize("role", ["actor", "critic"])
-async def test_llama_cpp_computes_what_the_weights_say(role: str, tmp_path: Path) -> None:
-    """Greedy tokens, and the log-probability of each, agree with the reference."""
+async def test_llama_cpp_agrees_with_the_reference(role: str, tmp_path: Path) -> None:
+    """Greedy tokens and their log-probabilities agree with the numpy reference."""
     directory = WEIGHTS / role
     path = convert(directory, tmp_path / "model.gguf")
     problem = next(problems(1, split="test"))
@@ -94,7 +94,7 @@ async def test_llama_cpp_computes_what_the_weights_say(role: str, tmp_path: Path
     scores = log_probabilities(directory / "model.safetensors", before + after)[len(before) - 1 : -1]
     assert text.startswith("Step 1: ")
     assert scores.argmax(-1).tolist() == after
-    found: list[Any] = [token.logprob for delta in deltas for token in delta.logprobs]
-    expected = scores.max(-1)[: len(found)]
-    assert found == pytest.approx(expected.tolist(), abs=0.02)
+    logprobs: list[Any] = [token.logprob for delta in deltas for token in delta.logprobs]
+    expected = scores.max(-1)[: len(logprobs)]
+    assert logprobs == pytest.approx(expected.tolist(), abs=0.02)
     assert read_gguf(path).parameters == engine.parameters

@@ -1,4 +1,4 @@
-"""The oracle and the mistakes it judges."""
+"""The oracle and the constructed mistakes."""
 
 from collections import Counter
 from itertools import islice
@@ -10,8 +10,8 @@ from pocket.problems import problems
 PROBLEMS = list(islice(problems(5), 2000))
 
 
-def test_a_right_solution_is_found_right() -> None:
-    """And its critique is the all-correct one, to the letter."""
+def test_a_right_solution_is_judged_right() -> None:
+    """Its critique is exactly the all-correct critique."""
     for problem in PROBLEMS:
         solution = wording.solution(problem.steps)
         judgement = oracle.judge(problem.steps, solution)
@@ -20,7 +20,7 @@ def test_a_right_solution_is_found_right() -> None:
 
 
 def test_every_constructed_mistake_is_wrong_where_the_oracle_says() -> None:
-    """Checked apart from the oracle: lines before the first error state the right values, that one does not."""
+    """Independently of the oracle: lines before the first error have the right values, that line does not."""
     random = Random(1)
     for problem in PROBLEMS:
         wrong = mistakes.mistaken(random, problem)
@@ -33,15 +33,15 @@ def test_every_constructed_mistake_is_wrong_where_the_oracle_says() -> None:
 
 
 def test_mistakes_fall_on_every_line() -> None:
-    """First errors are spread over the steps and the answer."""
+    """First errors occur in every step and in the answer."""
     random = Random(2)
     eights = list(islice(problems(6, level=8), 1000))
-    found = Counter(oracle.judge(problem.steps, mistakes.mistaken(random, problem)).first_error for problem in eights)
-    assert set(found) == set(range(1, 10))
+    positions = Counter(oracle.judge(problem.steps, mistakes.mistaken(random, problem)).first_error for problem in eights)
+    assert set(positions) == set(range(1, 10))
 
 
 def test_a_critique_stops_at_the_first_error() -> None:
-    """It derives, labels, says why, and gives its verdict."""
+    """It has a derivation, a label and an explanation, and ends with the verdict."""
     problem = next(p for p in PROBLEMS if p.level == 2)
     first, last = problem.steps
     right, slipped = f"{last.expression} = {last.value}", last.value + 1
@@ -61,14 +61,14 @@ def test_a_wrong_last_line_is_an_error() -> None:
 
 
 def test_a_missing_answer_is_an_error() -> None:
-    """A solution that breaks off is not right."""
+    """An unfinished solution is not right."""
     problem = PROBLEMS[0]
     cut = wording.solution(problem.steps).rpartition("\n")[0]
     assert oracle.judge(problem.steps, cut).first_error == problem.level + 1
 
 
 def test_a_review_judges_every_line() -> None:
-    """As many lines as the solution has, whatever is wrong before them."""
+    """It has as many lines as the solution, regardless of earlier errors."""
     random = Random(3)
     for problem in PROBLEMS[:200]:
         lines = oracle.review(problem.steps, mistakes.scrambled(random, problem)).splitlines()

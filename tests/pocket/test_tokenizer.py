@@ -1,4 +1,4 @@
-"""The tokenizer: exact for any text, digits apart, words whole."""
+"""The tokenizer: lossless for any text, one token per digit and per known word."""
 
 import json
 from pathlib import Path
@@ -14,44 +14,44 @@ TOKENIZER = tokenizer.build()
 
 
 def ids(text: str) -> list[int]:
-    """Token ids of a text."""
+    """Return the token ids of a text."""
     return TOKENIZER.encode(text, add_special_tokens=False).ids
 
 
 @given(st.text())
-def test_any_text_comes_back(text: str) -> None:
-    """Every byte has a token."""
+def test_any_text_can_be_decoded(text: str) -> None:
+    """Encoding and decoding give the original text."""
     assert TOKENIZER.decode(ids(text), skip_special_tokens=False) == text
 
 
 @given(st.integers(min_value=0), st.sampled_from(["{}", "has {} apples", "{} + 1 = 2", "Step 1: {} * 3", "= {}\n"]))
 def test_digits_are_single(number: int, frame: str) -> None:
-    """A number is as many tokens as it has digits, wherever it stands."""
-    apart = [TOKENIZER.decode([token]) for token in ids(frame.format(number))]
-    digits = [piece for piece in apart if piece.isdigit()]
+    """A number has as many tokens as digits, in any position."""
+    pieces = [TOKENIZER.decode([token]) for token in ids(frame.format(number))]
+    digits = [piece for piece in pieces if piece.isdigit()]
     assert "".join(digits).startswith(str(number))
     assert all(len(piece) == 1 for piece in digits)
 
 
 def test_the_fixed_wording_is_short() -> None:
-    """A step takes as many tokens as it has digits, and five more."""
+    """Phrases of the fixed wording are single tokens."""
     assert len(ids("Step 1: 12 + 7 = 19\n")) == len("12719") + 4
     assert len(ids(", has 14: correct.")) == len("14") + 2
 
 
-def test_openings_are_single_tokens() -> None:
-    """And the end is the first of all."""
+def test_special_tokens_come_first() -> None:
+    """Each special token is a single token, numbered from 0."""
     assert [ids(special) for special in wording.SPECIALS] == [[place] for place in range(len(wording.SPECIALS))]
 
 
 @given(st.text(), st.text())
 def test_text_may_be_cut_at_line_breaks(before: str, after: str) -> None:
-    """Kept steps and what follows them are tokenised alike apart and together."""
+    """The tokens of two parts are those of the whole."""
     assert ids(f"{before}\n{after}") == ids(f"{before}\n") + ids(after)
 
 
-def test_the_shipped_files_are_what_is_built() -> None:
-    """Both models carry the same tokenizer, and it is this one."""
+def test_the_shipped_tokenizer_is_up_to_date() -> None:
+    """Both models ship the tokenizer that `build` returns."""
     for role in ("actor", "critic"):
         directory = ROOT / "pocket" / "weights" / role
         shipped = Tokenizer.from_file(str(directory / "tokenizer.json"))

@@ -1,4 +1,4 @@
-"""The text formats that training and the services share."""
+"""Text formats shared by training and the services."""
 
 from itertools import islice
 
@@ -13,8 +13,8 @@ from pocket.wording import Claim
 PROBLEMS = list(islice(problems(9), 200))
 
 
-def test_prompts_are_one_chain() -> None:
-    """Each prompt begins with the one before it and what was written there, so that prefix caches hit."""
+def test_prompts_form_a_chain() -> None:
+    """Each prompt begins with the previous one and its completion, which allows prefix caching."""
     assert wording.prompt("P") == "<problem>P<solution>"
     assert wording.prompt("P", "S") == "<problem>P<solution>S<critique>"
     assert wording.prompt("P", "S", "C") == "<problem>P<solution>S<critique>C<refine>"
@@ -23,7 +23,7 @@ def test_prompts_are_one_chain() -> None:
 
 @pytest.mark.parametrize("turns", [("P",), ("P", "S"), ("P", "S", "C")])
 def test_the_chat_template_writes_the_same_chain(turns: tuple[str, ...]) -> None:
-    """So an engine that applies templates needs nothing else."""
+    """The template renders the same text as `prompt`."""
     messages = [{"role": "user", "content": turn} for turn in turns]
     template = jinja2.Environment(autoescape=True).from_string(
         "{% autoescape false %}" + wording.CHAT_TEMPLATE + "{% endautoescape %}"
@@ -32,15 +32,15 @@ def test_the_chat_template_writes_the_same_chain(turns: tuple[str, ...]) -> None
 
 
 def test_the_actor_service_splits_a_solution_into_its_lines() -> None:
-    """The answer is a step of its own, and a prefix ends with a line break, where a token ends too."""
+    """The answer is a separate step, and a prefix ends with a line break."""
     for problem in PROBLEMS:
         solution = wording.solution(problem.steps)
         assert [step.text for step in steps_of(solution)] == solution.splitlines()
         assert prefix_of(solution, 2) == "".join(solution.splitlines(keepends=True)[:2])
 
 
-def test_a_claim_gives_back_what_was_written() -> None:
-    """Reading a line undoes writing it."""
+def test_claims_are_parsed_back() -> None:
+    """Parsing a line is the inverse of writing it."""
     for problem in PROBLEMS:
         for index, step in enumerate(problem.steps, start=1):
             line = wording.step_line(index, step.expression, step.value)
@@ -49,13 +49,13 @@ def test_a_claim_gives_back_what_was_written() -> None:
 
 
 @pytest.mark.parametrize("line", ["Therefore it is so.", "Step 3:", "Step 3: 12 +", ""])
-def test_a_line_of_another_form_claims_nothing(line: str) -> None:
-    """Whatever a model writes can be asked about."""
+def test_a_line_of_another_form_has_no_value(line: str) -> None:
+    """Any line can be parsed."""
     assert wording.claim(line).value == "nothing"
 
 
-def test_all_correct_agrees_with_everything() -> None:
-    """It repeats the claims, numbers the lines itself, and ends with the verdict."""
+def test_all_correct_accepts_every_line() -> None:
+    """It repeats the claims with its own line numbers, and ends with the verdict."""
     lines = ["Step 1: 2 + 2 = 5", "The answer is \\boxed{7}."]
     assert wording.all_correct(lines).splitlines() == [
         "Step 1: 2 + 2 = 5, has 5: correct.",

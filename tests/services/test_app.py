@@ -14,11 +14,11 @@ from fastapi import APIRouter, Depends, FastAPI
 from pydantic import Field
 
 from services.app import create_app
+from services.call_context import CallContext, call_context
 from services.contracts.base import Request, Text
 from services.contracts.errors import Limit
 from services.errors import CounterpointError, NotFound, Overloaded
 from services.health import Check
-from services.identity import CallContext, call_context
 from services.metrics import ServiceMetrics
 from services.settings import ServiceSettings
 from services.testing import serve

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from services import problems
+from services.call_context import CallContext, call_context
 from services.client import TRIES, client_for, fetch, stream_events
 from services.contracts.base import Reply
 from services.contracts.errors import Limit
@@ -26,7 +27,6 @@ from services.errors import (
     NotReady,
     Overloaded,
 )
-from services.identity import CallContext, call_context
 from services.sse import PING, ServerSentEvent, encode
 from services.streaming import Emit, EventStreamResponse
 from services.testing import serve, wait_until

@@ -1,7 +1,7 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
-"""Records what vLLM exports before its first request, so that a dashboard can be checked without vLLM.
+"""Record the metrics that vLLM exports before its first request, to test dashboards without vLLM.
 
-`.venv-vllm/bin/python tests/deploy/recorded/record.py MODEL`, after `make test-vllm`; no weights are loaded.
+After `make test-vllm`, run `.venv-vllm/bin/python tests/deploy/recorded/record.py MODEL`. No weights are loaded.
 """
 
 import sys
@@ -17,9 +17,9 @@ def record(model: str) -> None:
     arguments = EngineArgs(model=model, served_model_name="smollm2", max_model_len=512)
     PrometheusStatLogger(arguments.create_engine_config(), [0])
     lines = generate_latest(REGISTRY).decode().splitlines()
-    kept = [line for line in lines if line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith("vllm:")]
-    told = [line for line in kept if "_created" not in line]
-    Path(__file__).with_name("vllm.txt").write_text("\n".join(told) + "\n", "utf-8")
+    samples = [line for line in lines if line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith("vllm:")]
+    samples = [line for line in samples if "_created" not in line]
+    Path(__file__).with_name("vllm.txt").write_text("\n".join(samples) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

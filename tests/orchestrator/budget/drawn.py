@@ -1,9 +1,9 @@
-"""Budgets, prices and wants for property tests: small numbers, so that limits bind often."""
+"""Budgets, prices and sizes for property tests: small numbers, so that limits bind often."""
 
 from hypothesis import strategies as st
 
-from orchestrator.budget import Charge, Ledger, Price, Want
-from orchestrator.budget.tree import Node
+from orchestrator.budget import CallSize, Charge, Ledger, Price
+from orchestrator.budget.tree import BudgetNode
 from services.contracts.solve import ROLES, Budget, Role, RoleBudget
 
 LIMITS = ("max_tokens", "max_completion_tokens", "max_calls", "max_cost")
@@ -22,26 +22,26 @@ charges = st.builds(Charge, st.integers(0, 300), st.integers(0, 100), st.integer
 
 
 @st.composite
-def wants(draw: st.DrawFn, *, judged: bool = True) -> Want:
+def sizes(draw: st.DrawFn, *, judged: bool = True) -> CallSize:
     """What a call would like; likely is never above the bound."""
     bound = draw(st.integers(1, 120))
-    return Want(
-        bound=bound,
-        likely=draw(st.integers(1, bound)),
-        completion=draw(st.integers(1, 60)),
+    return CallSize(
+        max_prompt=bound,
+        expected_prompt=draw(st.integers(1, bound)),
+        max_completion=draw(st.integers(1, 60)),
         n=draw(st.integers(1, 6)) if judged else 1,
-        judge=draw(st.none() | wants(judged=False)) if judged else None,
-        strict=draw(st.booleans()) if judged else False,
+        judgement=draw(st.none() | sizes(judged=False)) if judged else None,
+        require_judgement=draw(st.booleans()) if judged else False,
         reads=draw(st.sampled_from([1.0, 3.0])),
     )
 
 
-def nodes(ledger: Ledger) -> list[Node]:
+def nodes(ledger: Ledger) -> list[BudgetNode]:
     """The whole tree."""
     return [ledger.total, *ledger.roles.values()]
 
 
-def exceeded(node: Node) -> list[str]:
+def exceeded(node: BudgetNode) -> list[str]:
     """The limits of a node that what is spent and held there exceeds (costs by more than rounding)."""
     amounts = (node.spent + node.held).by_limit()
     bounds: dict[str, float | None] = {name: getattr(node.limits, name) for name in LIMITS}

@@ -7,12 +7,12 @@ from typing import Any
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from budget.drawn import budgets, exceeded, nodes, prices, roles, wants
+from budget.drawn import budgets, exceeded, nodes, prices, roles, sizes
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.budget import Charge, Grant, Lease, Ledger, LimitReached, Price, Want
+from orchestrator.budget import CallSize, Charge, Grant, Lease, Ledger, LimitReached, Price
 from services.contracts.solve import ROLES, Budget, Role, RoleBudget
 from services.contracts.usage import Usage
 
@@ -50,8 +50,8 @@ class Ledgers(RuleBasedStateMachine):
         """A new solve."""
         self.ledger = Ledger(limits, {"actor": actor, "critic": critic})
 
-    @rule(role=roles, want=wants(), place=st.lists(st.integers(0, 3), max_size=2).map(tuple), ahead=st.booleans())
-    def ask(self, role: Role, want: Want, place: tuple[int, ...], ahead: bool) -> None:  # noqa: FBT001 - drawn
+    @rule(role=roles, want=sizes(), place=st.lists(st.integers(0, 3), max_size=2).map(tuple), ahead=st.booleans())
+    def ask(self, role: Role, want: CallSize, place: tuple[int, ...], ahead: bool) -> None:  # noqa: FBT001 - drawn
         """A call asks; a critic's may give its reservation back for it."""
         reserved = self.reserved.pop() if ahead and role == "critic" and self.reserved else None
 
@@ -139,7 +139,7 @@ class Ledgers(RuleBasedStateMachine):
 Ledgers.TestCase.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
 TestLedgers = Ledgers.TestCase
 
-ONE = Want(bound=60, likely=60, completion=40)
+ONE = CallSize(max_prompt=60, expected_prompt=60, max_completion=40)
 """A call of 100 tokens."""
 
 
@@ -227,8 +227,8 @@ async def test_a_call_waits_for_leases_that_may_settle_below_what_they_hold():
 async def test_a_draft_does_not_eat_its_verdicts_tokens():
     """What judging takes is set aside with the draft; its judgement then takes it, ahead of those who wait."""
     ledger = Ledger(Budget(max_tokens=250))
-    judge = Want(bound=20, likely=20, completion=10)
-    grant = await ledger.lease("actor", Want(bound=60, likely=60, completion=40, judge=judge))
+    judgement = CallSize(max_prompt=20, expected_prompt=20, max_completion=10)
+    grant = await ledger.lease("actor", CallSize(max_prompt=60, expected_prompt=60, max_completion=40, judgement=judgement))
     (reserved,) = grant.reserved
     assert reserved.charge.tokens == 20 + 40 + 10
     got: list[tuple[int, ...]] = []
@@ -237,7 +237,8 @@ async def test_a_draft_does_not_eat_its_verdicts_tokens():
         group.start_soon(_take, ledger, (0,), got, keep)
         await anyio.wait_all_tasks_blocked()
         assert got == []
-        verdict = (await ledger.lease("critic", Want(bound=60, likely=60, completion=10), (9,), reserved)).lease
+        size = CallSize(max_prompt=60, expected_prompt=60, max_completion=10)
+        verdict = (await ledger.lease("critic", size, (9,), reserved)).lease
         assert (verdict.charge.tokens, got) == (70, [])
         grant.lease.settle(Usage(prompt_tokens=60, completion_tokens=20))
     assert got == [(0,)]

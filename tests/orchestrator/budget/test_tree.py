@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.budget import Charge, Lease, LimitReached, Price
-from orchestrator.budget.tree import Node
+from orchestrator.budget.tree import BudgetNode
 from services.contracts.solve import Budget, Role, RoleBudget
 from services.contracts.usage import Usage
 
 usages = st.builds(Usage, prompt_tokens=st.integers(0, 200), completion_tokens=st.integers(0, 100))
 
 
-def tree(limits: Budget, price: Price | None = None) -> dict[Role, Node]:
+def tree(limits: Budget, price: Price | None = None) -> dict[Role, BudgetNode]:
     """The two roles below the whole."""
-    whole = Node("total", limits)
+    whole = BudgetNode("total", limits)
     return {
-        "actor": Node("actor", limits.actor, price or Price(), whole),
-        "critic": Node("critic", limits.critic, price or Price(), whole),
+        "actor": BudgetNode("actor", limits.actor, price or Price(), whole),
+        "critic": BudgetNode("critic", limits.critic, price or Price(), whole),
     }
 
 
@@ -82,13 +82,13 @@ def test_what_lacks_nothing_fits_and_what_does_not_is_named(limits: Budget, role
     """`lacking` names a limit iff holding the charge would exceed it; a limit that is not set is never lacking."""
     node = tree(limits)[role]
     for charge in held:
-        if all(each.lacking(charge) is None for each in node.lineage()):
+        if all(each.exceeded_by(charge) is None for each in node.lineage()):
             Lease(node, charge, lambda _: None)
     for each in node.lineage():
         bounds: dict[str, float | None] = {name: getattr(each.limits, name) for name in LIMITS}
         after = (each.held + each.spent).by_limit()
         over = [name for name, amount in more.by_limit().items() if amount > _left(bounds[name], after[name])]
-        assert each.lacking(more) == (over[0] if over else None)
+        assert each.exceeded_by(more) == (over[0] if over else None)
         assert all(each.left(name) == inf for name, bound in bounds.items() if bound is None)
         assert all(each.left(name) >= 0 for name in LIMITS if name != "max_cost")
 

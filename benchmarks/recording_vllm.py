@@ -1,6 +1,7 @@
-"""The services as they are, but a role on vLLM writes down every request: `python -m benchmarks.recording actor --port N`.
+"""The services, with a vLLM engine that records its requests: `python -m benchmarks.recording_vllm actor --port N`.
 
-A line each, `{"ids", "n", "read", "told"}`, in the order in which they began, into the file that `RECORD` names.
+Each request becomes a JSON line `{"ids", "n", "scored", "completions"}` in the file that the variable `RECORD` names, in the
+order in which the requests started.
 """
 
 import json
@@ -27,7 +28,7 @@ RECORD = "COUNTERPOINT_BENCHMARK_RECORD"
 
 
 async def engine(settings: RoleSettings) -> Engine:
-    """vLLM, recorded."""
+    """Load a vLLM engine that records its requests."""
     from services.engines.vllm_engine import VllmEngine  # noqa: PLC0415 - imports vLLM
     from services.engines.vllm_library import Asked, Output, Vllm  # noqa: PLC0415 - as above
 
@@ -36,11 +37,11 @@ async def engine(settings: RoleSettings) -> Engine:
 
     class Recorded(Vllm):
         async def ask(self, asked: Asked, request_id: str) -> AsyncGenerator[Output]:
-            told: list[list[int]] = [[] for _ in range(asked.n)]
-            lines.append({"ids": list(asked.ids), "n": asked.n, "read": asked.read, "told": told})
+            completions: list[list[int]] = [[] for _ in range(asked.n)]
+            lines.append({"ids": list(asked.ids), "n": asked.n, "scored": asked.read, "completions": completions})
             async for output in super().ask(asked, request_id):
                 for piece in output.pieces:
-                    told[piece.index] += piece.ids
+                    completions[piece.index] += piece.ids
                 yield output
             await anyio.Path(path).write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
 
@@ -48,7 +49,7 @@ async def engine(settings: RoleSettings) -> Engine:
 
 
 def role(name: str, port: int) -> tuple[FastAPI, RoleSettings]:
-    """A role's application around that engine."""
+    """Return the application of a role on that engine, and its settings."""
     if name == "actor":
         settings = ActorSettings.load(port=port)
         actor = ActorService(settings, lambda: engine(settings))

@@ -1,6 +1,7 @@
-"""A real engine at a steady pace: what it says is the model's own, computed once; how fast it says it is a knob.
+"""An embedded engine that replays its generations at a configurable pace.
 
-So a small model on a laptop stands for a large one on a GPU, and two ways of asking it are compared on the same texts.
+The texts are the model's own and are computed once. A small model on a laptop can thus stand for a large one on a GPU, and
+two ways of calling it are compared on the same texts.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -16,23 +17,23 @@ from services.engines.protocol import Caller, Delta, Generation, Meter, Prompt, 
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A whole generation, as it was computed."""
+class Recording:
+    """A complete generation, as the model computed it."""
 
     deltas: tuple[Delta, ...]
     prompt_tokens: int
 
 
 @dataclass(slots=True)
-class Playing:
-    """A generation that is played."""
+class Playback:
+    """A generation that is being replayed."""
 
     meter: Meter
     deltas: AsyncGenerator[Delta]
 
     @property
     def usage(self) -> Usage:
-        """The account so far."""
+        """The usage so far."""
         return self.meter.usage
 
     def __aiter__(self) -> AsyncIterator[Delta]:
@@ -41,60 +42,62 @@ class Playing:
 
 @dataclass(slots=True)
 class Pace:
-    """Seconds before the first token and for each token; shared by a benchmark's engines, changed between passes."""
+    """Seconds before the first token and per token. A benchmark's engines share one and change it between passes."""
 
     first: float = 0.0
     token: float = 0.0
 
 
 class PacedEngine(EmbeddedEngine):
-    """The embedded engine, whose generations are played at `pace`."""
+    """The embedded engine, whose generations are replayed at `pace`."""
 
     pace: Pace
-    said: dict[str, Said]
+    recordings: dict[str, Recording]
 
     @classmethod
     async def at(cls, options: EmbeddedOptions, pace: Pace) -> "PacedEngine":
         """Load the model."""
         engine = cls(options, *cls.parts(options))
-        engine.pace, engine.said = pace, {}
+        engine.pace, engine.recordings = pace, {}
         return engine
 
     @asynccontextmanager
     async def generate(self, generation: Generation) -> AsyncGenerator[Running]:
-        """Say it at the pace."""
+        """Generate at the pace."""
         key = repr(replace(generation, caller=Caller()))
-        if key not in self.said:
+        if key not in self.recordings:
             async with super().generate(generation) as running:
                 deltas = tuple([delta async for delta in running])
-                self.said[key] = Said(deltas, running.usage.prompt_tokens)
-        async with self._played(self.said[key], generation.n, scored=False) as playing:
-            yield playing
+                self.recordings[key] = Recording(deltas, running.usage.prompt_tokens)
+        async with self._playback(self.recordings[key], generation.n, scored=False) as playback:
+            yield playback
 
     @asynccontextmanager
     async def score(self, prompt: Prompt, continuation: str, caller: Caller) -> AsyncGenerator[Running]:
-        """A prompt like any other: it takes the time of a first token."""
+        """Score in the time of a first token, like any prompt."""
         key = repr((prompt, continuation))
-        if key not in self.said:
+        if key not in self.recordings:
             async with super().score(prompt, continuation, caller) as running:
                 deltas = tuple([delta async for delta in running])
-                self.said[key] = Said(deltas, running.usage.prompt_tokens)
-        async with self._played(self.said[key], 1, scored=True) as playing:
-            yield playing
+                self.recordings[key] = Recording(deltas, running.usage.prompt_tokens)
+        async with self._playback(self.recordings[key], 1, scored=True) as playback:
+            yield playback
 
     @asynccontextmanager
-    async def _played(self, said: Said, n: int, *, scored: bool) -> AsyncGenerator[Running]:
+    async def _playback(self, recording: Recording, n: int, *, scored: bool) -> AsyncGenerator[Running]:
         meter = Meter()
-        running = Playing(meter, self._play(said, meter, n, 0.0 if scored else self.pace.token, scored=scored))
+        running = Playback(meter, self._play(recording, meter, n, 0.0 if scored else self.pace.token, scored=scored))
         try:
             yield running
         finally:
             await running.deltas.aclose()
 
-    async def _play(self, said: Said, meter: Meter, n: int, token: float, *, scored: bool) -> AsyncGenerator[Delta]:
+    async def _play(
+        self, recording: Recording, meter: Meter, n: int, token: float, *, scored: bool
+    ) -> AsyncGenerator[Delta]:
         await anyio.sleep(self.pace.first)
-        meter.prompt_tokens = said.prompt_tokens
-        for row in zip_longest(*_by_sample(said.deltas, n)):
+        meter.prompt_tokens = recording.prompt_tokens
+        for row in zip_longest(*_by_sample(recording.deltas, n)):
             if token:
                 await anyio.sleep(token * max(delta.tokens for delta in row if delta))
             for delta in filter(None, row):

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from services.errors import InvalidRequest
-from services.identity import (
+from services.call_context import (
     CALL_ID,
     DEADLINE,
     MAX_DEADLINE_MS,
@@ -21,6 +20,7 @@ from services.identity import (
     new_id,
     request_id_of,
 )
+from services.errors import InvalidRequest
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,130 @@
+"""Clients of the role services, for measurements that no strategy makes and that need the oracle.
+
+- The critic on the actor's own samples: its verdict and its first error.
+- The ceiling: refinement by the oracle's critique. It tells a weak critic from an actor that ignores critiques.
+- The control: refinement without a critique.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+from pydantic import BaseModel
+
+from evaluation.grading import is_right
+from evaluation.problem_sets import ProblemItem
+from evaluation.rows import CandidateRow, RefinementRow, SampleCritiqueRow, SampleCritiquesRow
+from evaluation.runs import seed_of
+from pocket import oracle
+from services.client import stream_events
+from services.contracts.calls import CandidateEvent, CritiqueEvent, Draft, Judge, Refine, UsageEvent
+from services.contracts.critique import Critique, StepExplanation, StepLabel
+from services.contracts.sampling import Sampling
+from services.contracts.usage import Usage
+
+GREEDY = Sampling(temperature=0.0, max_tokens=512)
+ORACLE_ROUNDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RoleClients:
+    """Clients of the actor and the critic."""
+
+    actor: httpx.AsyncClient
+    critic: httpx.AsyncClient
+
+    async def draft(self, item: ProblemItem, seed: int, temperature: float) -> tuple[CandidateEvent, Usage]:
+        """Draft a solution; `seed` is the run's."""
+        sampling = Sampling(temperature=temperature, max_tokens=GREEDY.max_tokens, seed=seed_of(item, seed))
+        return await self._write("/v1/draft", Draft(problem=item.problem, sampling=sampling))
+
+    async def refine(self, item: ProblemItem, solution: str, critique: Critique | None) -> tuple[CandidateEvent, Usage]:
+        """Refine a solution greedily."""
+        body = Refine(problem=item.problem, solution=solution, critique=critique, sampling=GREEDY)
+        return await self._write("/v1/refine", body)
+
+    async def explain(self, item: ProblemItem, steps: Sequence[str]) -> tuple[Critique, Usage]:
+        """Critique the steps of a solution in words, greedily."""
+        body = Judge(problem=item.problem, steps=tuple(steps), depth="explain", sampling=GREEDY)
+        events = await _events(self.critic, "/v1/critique", body)
+        return CritiqueEvent.model_validate_json(events["critique"]), UsageEvent.model_validate_json(events["usage"])
+
+    async def _write(self, path: str, body: BaseModel) -> tuple[CandidateEvent, Usage]:
+        events = await _events(self.actor, path, body)
+        return CandidateEvent.model_validate_json(events["candidate"]), UsageEvent.model_validate_json(events["usage"])
+
+
+async def _events(client: httpx.AsyncClient, path: str, body: BaseModel) -> dict[str, str]:
+    """Return the data of the last event of each type."""
+    async with stream_events(client, path, body, {}) as events:
+        return {event.event: event.data async for event in events}
+    raise AssertionError("a stream suppressed its error")
+
+
+def first_error(item: ProblemItem, solution: str) -> int | None:
+    """Return the oracle's first wrong line, from 1; None in a right solution. The problem is of the pocket domain."""
+    assert item.source is not None  # noqa: S101 - only the pocket domain has an oracle
+    return oracle.judge(item.source.steps, solution).first_error
+
+
+def oracle_critique(item: ProblemItem, solution: str) -> Critique:
+    """Return the oracle's critique in the form of the critic's. The problem is of the pocket domain."""
+    assert item.source is not None  # noqa: S101 - as above
+    judgement = oracle.judge(item.source.steps, solution)
+    if judgement.first_error is None:
+        return Critique(depth="explain", verdict="correct", p_correct=1.0)
+    first = judgement.first_error
+    explanation = judgement.critique.split("\n")[first - 1].partition(": ")[2]
+    labels = [StepLabel(index=index, label="correct") for index in range(1, first)]
+    return Critique(
+        depth="explain",
+        labels=(*labels, StepLabel(index=first, label="incorrect")),
+        explanations=(StepExplanation(index=first, text=explanation),),
+        first_error=first,
+        verdict="incorrect",
+        p_correct=0.0,
+    )
+
+
+async def refine_by_oracle(clients: RoleClients, solutions: Mapping[str, str], item: ProblemItem) -> RefinementRow:
+    """Refine a problem's solution by the oracle's critique until it finds no error, for at most `ORACLE_ROUNDS` rounds."""
+    solution, answer, tokens = solutions[item.id], None, 0
+    for _ in range(ORACLE_ROUNDS):
+        critique = oracle_critique(item, solution)
+        if critique.verdict == "correct":
+            break
+        candidate, usage = await clients.refine(item, solution, critique)
+        solution, answer = candidate.text, candidate.answer
+        tokens += usage.total_tokens
+    right = first_error(item, solution) is None if answer is None else is_right(answer, item)
+    return RefinementRow(id=item.id, level=item.level, right=right, tokens=tokens, solution=solution)
+
+
+async def refine_without_critique(clients: RoleClients, solutions: Mapping[str, str], item: ProblemItem) -> RefinementRow:
+    """Refine a problem's solution once without a critique."""
+    candidate, usage = await clients.refine(item, solutions[item.id], None)
+    right = is_right(candidate.answer, item)
+    return RefinementRow(id=item.id, level=item.level, right=right, tokens=usage.total_tokens, solution=candidate.text)
+
+
+async def critique_samples(
+    clients: RoleClients, samples: Mapping[str, Sequence[CandidateRow]], item: ProblemItem
+) -> SampleCritiquesRow:
+    """Critique the first right and the first wrong one of a problem's samples in words."""
+    critiques: list[SampleCritiqueRow] = []
+    for right in (True, False):
+        sample = next((c for c in samples[item.id] if c.text and (first_error(item, c.text) is None) is right), None)
+        if sample is None:
+            continue
+        critique, usage = await clients.explain(item, sample.text.split("\n"))
+        critiques.append(
+            SampleCritiqueRow(
+                right=right,
+                verdict=critique.verdict,
+                first_error=critique.first_error,
+                true_first_error=first_error(item, sample.text),
+                p_correct=sample.p_correct,
+                tokens=usage.total_tokens,
+            )
+        )
+    return SampleCritiquesRow(id=item.id, level=item.level, critiques=tuple(critiques))
