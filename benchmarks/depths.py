@@ -13,7 +13,7 @@ import anyio
 import httpx
 
 from benchmarks import print_line
-from counterpoint.stack import stack
+from counterpoint.stack import run_stack
 from counterpoint.up import environment
 from evaluation.problem_sets import ProblemItem, pocket
 from evaluation.role_clients import RoleClients, first_error
@@ -34,7 +34,7 @@ async def main(engine: str, count: int) -> None:
     if engine == "vllm":
         variables |= {f"COUNTERPOINT_CRITIC_{key}".upper(): str(value) for key, value in VLLM.items()}
         role_variables = {"critic": {"VLLM_CPU_OMP_THREADS_BIND": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}}
-    async with stack(variables, role_variables, start_seconds=START_SECONDS) as running:
+    async with run_stack(variables, role_variables, start_seconds=START_SECONDS) as running:
         clients = RoleClients(running.actor, running.critic)
         problems = pocket("dev", count, 11)
         drafts = [(item, (await clients.draft(item, 0, 0.0))[0].text) for item in problems]

@@ -17,7 +17,7 @@ import anyio
 import httpx
 
 from benchmarks import print_line
-from counterpoint.stack import Stack, stack
+from counterpoint.stack import Stack, run_stack
 
 IDLE_MS = 300.0
 SETTINGS = {"COUNTERPOINT_ACTOR_MODEL": "smollm2", "COUNTERPOINT_CRITIC_MODEL": "smollm2"}
@@ -34,7 +34,7 @@ Mode = Literal["stream", "plain"]
 async def main(repeats: int) -> int:
     """Measure and print; return 0 if the median is within its limit."""
     times: dict[tuple[During, Mode], list[float]] = {}
-    async with stack(SETTINGS) as running:
+    async with run_stack(SETTINGS) as running:
         kinds = itertools.cycle(itertools.product(("writing", "prefill"), ("stream", "plain")))
         for number, (during, mode) in zip(range(repeats), kinds, strict=False):
             times.setdefault((during, mode), []).append(await idle_after(running, during, mode, number) * 1e3)

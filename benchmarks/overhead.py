@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from benchmarks import print_line
-from counterpoint.stack import Stack, stack
+from counterpoint.stack import Stack, run_stack
 from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
 from services.engines.protocol import Generation, Prompt
@@ -61,7 +61,7 @@ class Figure:
 
 async def main(repeats: int, solves: int) -> int:
     """Measure and print; return 0 if every figure is within its limit."""
-    async with stack(SETTINGS) as running:
+    async with run_stack(SETTINGS) as running:
         await _warm(running)
         figures = [
             *await _single(running, repeats),

@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import print_line
 from benchmarks.recording_vllm import RECORD
-from counterpoint.stack import Stack, stack
+from counterpoint.stack import Stack, run_stack
 from pocket.problems import problems
 
 BLOCK = 32
@@ -55,7 +55,7 @@ async def main() -> int:
     """Measure and print; return the number of figures that miss their limit."""
     failed = 0
     with tempfile.TemporaryDirectory() as directory:
-        async with stack(
+        async with run_stack(
             settings(), role_variables(Path(directory)), start_seconds=400, module="benchmarks.recording_vllm"
         ) as running:
             failed += await _cache(running, Path(directory))

@@ -1,4 +1,4 @@
-"""`python -m counterpoint`."""
+"""Entry point of `python -m counterpoint`."""
 
 from counterpoint.cli import app
 

@@ -1,4 +1,4 @@
-"""The commands. Exit codes: 0 well, 1 an error, 2 wrong usage or settings, 3 nothing listens."""
+"""The commands. Exit codes: 0 success, 1 failure, 2 wrong usage or settings, 3 service unreachable."""
 
 import signal
 import sys
@@ -15,65 +15,76 @@ from pydantic import ValidationError
 import actor_service.app
 import critic_service.app
 import orchestrator.app
-from counterpoint import batch, dialogue, doctor, evaluate, jobs, supervisor
-from counterpoint import up as stack
-from counterpoint.asking import UrlOption, address, request_of
-from counterpoint.ending import stop
-from counterpoint.first import run as run_first
-from counterpoint.shared import SharedEngine
+from counterpoint import batch, connection, doctor, evaluate, jobs, supervisor
+from counterpoint.options import (
+    MaxTokensOption,
+    ModelsOption,
+    SeedOption,
+    StrategyOption,
+    UrlOption,
+    address,
+    solve_request,
+    stop,
+)
+from counterpoint.shared_engine import SharedEngine
+from counterpoint.up import SCRIPTED, environment, serve, serve_and_solve
 from orchestrator.access import Tenant, digest, generate_key
-from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from services import tracing
 from services.app import VERSION
-from services.contracts.solve import SolveSampling
-from services.server import run
+from services.server import run as run_server
 from services.settings import ActorSettings, CriticSettings, ServiceSettings, SettingsError
 from services.telemetry import configure
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Test-time supervision.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
+HostOption = Annotated[str | None, typer.Option(help="Address to listen on.")]
 PortOption = Annotated[int | None, typer.Option(help="Port to listen on.")]
+OrchestratorPortOption = Annotated[int, typer.Option(help="Port of the orchestrator.")]
 
 
-def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callback
-    if asked:
+def _version(requested: bool) -> None:  # noqa: FBT001 - typer's callback
+    if requested:
         typer.echo(VERSION)
         raise typer.Exit
 
 
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+]
+
+
 @app.callback()
-def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:  # noqa: FBT002
+def main(version: VersionOption = False) -> None:  # noqa: FBT002
     """Test-time supervision as a service: an actor writes, a critic judges, an orchestrator spends the budget."""
 
 
 @app.command()
-def actor(host: Host = None, port: PortOption = None) -> None:
+def actor(host: HostOption = None, port: PortOption = None) -> None:
     """Run the actor service."""
     settings = _load(ActorSettings, host, port)
     _serve(actor_service.app.create(settings), settings)
 
 
 @app.command()
-def critic(host: Host = None, port: PortOption = None) -> None:
+def critic(host: HostOption = None, port: PortOption = None) -> None:
     """Run the critic service."""
     settings = _load(CriticSettings, host, port)
     _serve(critic_service.app.create(settings), settings)
 
 
 @app.command("orchestrator")
-def orchestrate(host: Host = None, port: PortOption = None) -> None:
+def orchestrate(host: HostOption = None, port: PortOption = None) -> None:
     """Run the orchestrator."""
     settings = _load(OrchestratorSettings, host, port)
     _serve(orchestrator.app.create(settings), settings)
 
 
 @app.command()
-def worker(host: Host = None, port: PortOption = None) -> None:
-    """Run jobs out of Redis; as many workers as you like. With a port, serve /metrics, /healthz and /readyz on it."""
+def worker(host: HostOption = None, port: PortOption = None) -> None:
+    """Run jobs from Redis, beside any number of other workers; with --port, serve metrics and health checks too."""
     settings = _load(OrchestratorSettings, host, port)
     configure(settings.log_level, settings.log_format)
     try:
@@ -84,7 +95,7 @@ def worker(host: Host = None, port: PortOption = None) -> None:
 
 
 async def _work(settings: OrchestratorSettings, *, exposed: bool) -> None:
-    """Until SIGTERM or Ctrl-C; what is running then is another worker's."""
+    """Run jobs until SIGTERM or Ctrl-C; unfinished ones are handed over to other workers."""
     async with anyio.create_task_group() as group:
         group.start_soon(partial(orchestrator.app.work, settings, exposed=exposed))
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -95,23 +106,31 @@ async def _work(settings: OrchestratorSettings, *, exposed: bool) -> None:
 
 @app.command()
 def up(  # noqa: PLR0913, PLR0917 - the options of a command
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    models: Annotated[str, typer.Option(help="pocket, smollm2, scripted, or the path of a GGUF file.")] = "pocket",
-    assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all services.")] = None,
-    shared_engine: Annotated[str | None, typer.Option(help="A model for both roles, on one vLLM server.")] = None,
-    actor_lora: Annotated[Path | None, typer.Option(help="The actor's LoRA adapter on it.")] = None,
-    critic_lora: Annotated[Path | None, typer.Option(help="The critic's.")] = None,
-    engine_arg: Annotated[list[str] | None, typer.Option(help="More arguments of that server.")] = None,
-    vllm_python: Annotated[str, typer.Option(help="The interpreter that has vLLM.")] = sys.executable,
+    host: Annotated[str, typer.Option(help="Address that the orchestrator listens on.")] = "127.0.0.1",
+    port: OrchestratorPortOption = 8080,
+    models: ModelsOption = "pocket",
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for all services; repeatable.")
+    ] = None,
+    shared_engine: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Serve this model to both roles from one vLLM server.")
+    ] = None,
+    actor_lora: Annotated[Path | None, typer.Option(help="LoRA adapter of the actor on the shared engine.")] = None,
+    critic_lora: Annotated[Path | None, typer.Option(help="LoRA adapter of the critic on the shared engine.")] = None,
+    engine_arg: Annotated[
+        list[str] | None, typer.Option(metavar="ARG", help="An argument for the vLLM server; repeatable.")
+    ] = None,
+    vllm_python: Annotated[
+        str, typer.Option(help="Python interpreter of an environment with vLLM.", show_default="the running one")
+    ] = sys.executable,
 ) -> None:
     """Run all three services on this machine."""
-    shared = None
+    engine = None
     if shared_engine is not None:
-        shared = SharedEngine(shared_engine, actor_lora, critic_lora, engine_arg or [], vllm_python)
+        engine = SharedEngine(shared_engine, actor_lora, critic_lora, engine_arg or [], vllm_python)
     try:
-        variables = stack.environment(stack.SCRIPTED if shared else models, assign or [], only=shared is not None)
-        code = anyio.run(partial(stack.up, host, port, variables, shared=shared))
+        variables = environment(SCRIPTED if engine else models, assign or [], only=engine is not None)
+        code = anyio.run(partial(serve, host, port, variables, shared_engine=engine))
     except SettingsError as error:
         stop(str(error))
     raise typer.Exit(code)
@@ -119,86 +138,90 @@ def up(  # noqa: PLR0913, PLR0917 - the options of a command
 
 @app.command()
 def solve(  # noqa: PLR0913, PLR0917 - the options of a command
-    problem: Annotated[str | None, typer.Argument(help="The problem; - reads it from standard input.")] = None,
+    problem: Annotated[str | None, typer.Argument(help="The problem to solve; - reads it from standard input.")] = None,
     url: UrlOption = None,
-    strategy: Annotated[str, typer.Option(help="A name, or an object as in POST /solve.")] = "refine",
-    max_tokens: int | None = None,
-    seed: int | None = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,  # noqa: FBT002
+    strategy: StrategyOption = "refine",
+    max_tokens: MaxTokensOption = None,
+    seed: SeedOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the response, as JSON.")] = False,  # noqa: FBT002
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Solve every problem of a JSONL file.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where its responses go; what is there is kept.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Solves at a time.")] = 4,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="JSONL file for the responses; problems solved in it are skipped."),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Number of problems of a file to solve at once.")] = 4,
 ) -> None:
-    """Solve a problem and print the dialogue live, or a file of problems."""
+    """Solve a problem and print every step as it happens, or solve a file of problems."""
     if (problem is None) == (file is None):
-        stop("give a problem, or a file of them with --file")
+        stop("give either a problem or a file of problems with --file")
     if (file is None) != (out is None):
-        stop("--file and --out go together")
-    request = request_of("problem" if problem is None else problem, strategy, max_tokens, seed)
-    configure("error", "console")  # what is printed is the dialogue, or JSON
+        stop("--file and --out require each other")
+    request = solve_request("problem" if problem is None else problem, strategy, max_tokens, seed)
+    configure("error", "console")  # keeps standard output to the events, or to JSON
     if file is None or out is None:
-        raise typer.Exit(anyio.run(partial(dialogue.solve, address(url), request, as_json=as_json)))
+        raise typer.Exit(anyio.run(partial(connection.solve, address(url), request, as_json=as_json)))
     try:
         problems = batch.load(file)
     except (batch.BadFile, OSError) as error:
         stop(str(error))
-    work = partial(batch.run, problems=problems, request=request, out=out, concurrency=concurrency)
-    raise typer.Exit(anyio.run(dialogue.reach, address(url), work))
+    operation = partial(batch.run, problems=problems, request=request, out=out, concurrency=concurrency)
+    raise typer.Exit(anyio.run(connection.connect, address(url), operation))
 
 
 app.add_typer(jobs.app, name="jobs")
 app.command("replay")(jobs.replay)
 
 
-@app.command("run")
-def first(
-    problem: str,
-    port: int = 8080,
-    models: str = "pocket",
-    once: Annotated[bool, typer.Option(help="Stop after the first problem.")] = False,  # noqa: FBT002
+@app.command()
+def run(
+    problem: Annotated[str, typer.Argument(help="The problem to solve.")],
+    port: OrchestratorPortOption = 8080,
+    models: ModelsOption = "pocket",
+    once: Annotated[bool, typer.Option(help="Stop after the problem is solved.")] = False,  # noqa: FBT002
 ) -> None:
-    """Start everything, solve a first problem live, and serve."""
+    """Run all three services, solve a first problem, and keep serving."""
     try:
-        variables = stack.environment(models, ["LOG_LEVEL=error", "ACTOR_LOG_LEVEL=error", "CRITIC_LOG_LEVEL=error"])
+        variables = environment(models, ["LOG_LEVEL=error", "ACTOR_LOG_LEVEL=error", "CRITIC_LOG_LEVEL=error"])
     except SettingsError as error:
         stop(str(error))
-    request = SolveRequest(problem=problem, sampling=SolveSampling(temperature=0.0))
     configure("error", "console")
-    raise typer.Exit(anyio.run(partial(run_first, port, variables, request, once=once)))
+    raise typer.Exit(anyio.run(partial(serve_and_solve, port, variables, problem, once=once)))
 
 
 @app.command("doctor")
-def examine(url: str | None = None) -> None:
-    """Check the configuration and, with --url, the services."""
-    findings = doctor.examine(address(url) if url else None)
-    for finding in findings:
-        typer.echo(f"ok   {finding.what}" if finding.advice is None else f"FAIL {finding.what}: {finding.advice}")
-    raise typer.Exit(int(any(finding.advice for finding in findings)))
+def examine(
+    url: Annotated[str | None, typer.Option(help="Address of an orchestrator to check as well.")] = None,
+) -> None:
+    """Check the configuration, and with --url the running services."""
+    results = doctor.examine(address(url) if url else None)
+    for result in results:
+        typer.echo(f"ok   {result.subject}" if result.advice is None else f"FAIL {result.subject}: {result.advice}")
+    raise typer.Exit(int(any(result.advice for result in results)))
 
 
 app.add_typer(evaluate.app, name="eval")
 
 
 @app.command()
-def key(tenant: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, _ . -")]) -> None:
-    """Make a key for a tenant: the key, shown this once, and the entry that the keys' file wants of it."""
-    made = generate_key()
+def key(tenant: Annotated[str, typer.Argument(help="Name of the tenant: letters, digits, _ . -")]) -> None:
+    """Generate an API key for a tenant; print the key, and on standard error its entry for the keys file."""
+    generated = generate_key()
     try:
-        entry = Tenant(tenant=tenant, sha256=digest(made))
+        entry = Tenant(tenant=tenant, sha256=digest(generated))
     except ValidationError as error:
         stop(f"tenant: {error.errors()[0]['msg']}")
-    typer.echo(made)
+    typer.echo(generated)
     typer.echo(f'\n[[keys]]\ntenant = "{entry.tenant}"\nsha256 = "{entry.sha256}"', err=True)
 
 
 @app.command()
-def health(url: str) -> None:
-    """Exit with 0 if and only if URL answers 200."""
+def health(url: Annotated[str, typer.Argument(help="URL to request.")]) -> None:
+    """Exit with code 0 if a GET of URL succeeds, else with 1."""
     try:
-        answer = httpx.get(address(url), timeout=5, trust_env=False)
+        response = httpx.get(address(url), timeout=5, trust_env=False)
     except httpx.TransportError as error:
         stop(f"{url}: {error}", 1)
-    raise typer.Exit(0 if answer.is_success else 1)
+    raise typer.Exit(0 if response.is_success else 1)
 
 
 def _load(kind: type[SettingsT], host: str | None, port: int | None) -> SettingsT:
@@ -211,6 +234,6 @@ def _load(kind: type[SettingsT], host: str | None, port: int | None) -> Settings
 
 def _serve(application: FastAPI, settings: ServiceSettings) -> None:
     try:
-        run(application, settings)
+        run_server(application, settings)
     except SettingsError as error:
         stop(str(error))

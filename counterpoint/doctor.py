@@ -1,4 +1,4 @@
-"""`counterpoint doctor`: is everything as it should be, and if not, what to do."""
+"""`counterpoint doctor`: checks of the configuration and the services, each failure with advice."""
 
 import os
 from collections.abc import Callable
@@ -26,85 +26,85 @@ from services.settings import (
 )
 
 OTHER_VARIABLES = (CONFIG_VARIABLE, "COUNTERPOINT_URL")
-"""Read by the command line and not by a service."""
+"""Variables that the command line reads, but no service."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; `advice` is set where it is not well."""
+class CheckResult:
+    """The outcome of one check; `advice` is None if it passed."""
 
-    what: str
+    subject: str
     advice: str | None = None
 
 
-def examine(url: str | None) -> list[Finding]:
-    """Look at the configuration, the models, and the services at `url` if given."""
-    findings = [_environment(), *(_settings(kind) for kind in (OrchestratorSettings, ActorSettings, CriticSettings))]
-    if all(finding.advice is None for finding in findings):
-        findings += [_model(kind.load()) for kind in (ActorSettings, CriticSettings)]
-        findings += [_keys(OrchestratorSettings.load()), _redis(OrchestratorSettings.load())]
-    return findings + ([_service(url)] if url else [])
+def examine(url: str | None) -> list[CheckResult]:
+    """Check the configuration, the models, and the services at `url` if given."""
+    results = [_environment(), *(_settings(kind) for kind in (OrchestratorSettings, ActorSettings, CriticSettings))]
+    if all(result.advice is None for result in results):
+        results += [_model(kind.load()) for kind in (ActorSettings, CriticSettings)]
+        results += [_keys(OrchestratorSettings.load()), _redis(OrchestratorSettings.load())]
+    return results + ([_service(url)] if url else [])
 
 
-def _environment() -> Finding:
-    def look() -> None:
+def _environment() -> CheckResult:
+    def check() -> None:
         known = {*known_variables(), *OTHER_VARIABLES}
         unknown = sorted(name for name in os.environ if name.startswith("COUNTERPOINT_") and name not in known)
         if unknown:
             raise SettingsError(f"nothing reads {', '.join(unknown)}")
 
-    return _looked("environment", look, "correct its name, or remove it")
+    return _run(check, "environment", "correct its name, or remove it")
 
 
-def _settings(kind: type[ServiceSettings]) -> Finding:
-    return _looked(f"settings of the {kind.table}", kind.load, "correct the variable")
+def _settings(kind: type[ServiceSettings]) -> CheckResult:
+    return _run(kind.load, f"settings of the {kind.table}", "correct the variable")
 
 
-def _model(settings: RoleSettings) -> Finding:
-    def look() -> None:
+def _model(settings: RoleSettings) -> CheckResult:
+    def check() -> None:
         if settings.engine == "embedded":
             options = embedded_options(settings)
             read_gguf(options.model_path)
             load_tokenizer(options.tokenizer_path or options.model_path)
 
-    return _looked(f"model of the {settings.table}", look, "run `make install`, or name a GGUF file")
+    return _run(check, f"model of the {settings.table}", "run `make install`, or name a GGUF file")
 
 
-def _keys(settings: OrchestratorSettings) -> Finding:
+def _keys(settings: OrchestratorSettings) -> CheckResult:
     if settings.keys_file is None:
-        return Finding("keys: none, everybody who can reach the orchestrator may ask")
+        return CheckResult("keys: none, every client that reaches the orchestrator is served")
     path = settings.keys_file
-    return _looked(f"keys in {path}", lambda: Keys.load(path), "correct the file; `counterpoint key TENANT` prints an entry")
+    return _run(lambda: Keys.load(path), f"keys in {path}", "correct the file; `counterpoint key TENANT` prints an entry")
 
 
-def _redis(settings: OrchestratorSettings) -> Finding:
-    async def look() -> None:
+def _redis(settings: OrchestratorSettings) -> CheckResult:
+    async def check() -> None:
         redis = RedisProbe(settings.redis_url)
         async with redis.running():
             await redis.check()
 
     if settings.redis_url is None:
-        return Finding("jobs: in memory, they end with the orchestrator; COUNTERPOINT_REDIS_URL makes them durable")
-    return _looked("redis", lambda: anyio.run(look), "start it, or correct COUNTERPOINT_REDIS_URL")
+        return CheckResult("jobs: in memory, lost when the orchestrator stops; COUNTERPOINT_REDIS_URL makes them durable")
+    return _run(lambda: anyio.run(check), "redis", "start it, or correct COUNTERPOINT_REDIS_URL")
 
 
-def _service(url: str) -> Finding:
-    def look() -> None:
-        answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
+def _service(url: str) -> CheckResult:
+    def check() -> None:
+        response = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
         try:
-            checks: dict[str, str] = answer.json()["checks"]
+            checks: dict[str, str] = response.json()["checks"]
         except (ValueError, LookupError, TypeError) as error:
-            raise SettingsError(f"/readyz answers {answer.status_code}, not as a service of Counterpoint does") from error
-        unwell = [f"{name} is {state}" for name, state in checks.items() if state != "ok"]
-        if unwell:
-            raise SettingsError(", ".join(unwell))
+            raise SettingsError(f"/readyz answers {response.status_code}, so this is not a Counterpoint service") from error
+        failures = [f"{name} is {state}" for name, state in checks.items() if state != "ok"]
+        if failures:
+            raise SettingsError(", ".join(failures))
 
-    return _looked(f"service at {url}", look, "start it with `counterpoint up`, or look into its log")
+    return _run(check, f"service at {url}", "start it with `counterpoint up`, or read its log")
 
 
-def _looked(what: str, look: Callable[[], object], advice: str) -> Finding:
+def _run(check: Callable[[], object], subject: str, advice: str) -> CheckResult:
     try:
-        look()
+        check()
     except (SettingsError, ModelError, NotReady, httpx.TransportError) as error:
-        return Finding(what, f"{error}: {advice}")
-    return Finding(what)
+        return CheckResult(subject, f"{error}: {advice}")
+    return CheckResult(subject)

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from counterpoint.ending import stop
-from counterpoint.stack import Stack, stack
+from counterpoint.options import stop
+from counterpoint.stack import Stack, run_stack
 from counterpoint.up import environment
 from evaluation import critics, plans, pocket_report, problem_sets, report, thresholds
 from evaluation.role_clients import RoleClients
@@ -188,7 +188,7 @@ def _progress_bars() -> Generator[OnProgress]:
 async def _running_services(urls: Urls | None, models: str) -> AsyncGenerator[Stack]:
     """Connect to the services at `urls`, or start them with `models`."""
     if urls is None:
-        async with stack(environment(models, [])) as services:
+        async with run_stack(environment(models, [])) as services:
             yield services
         return
     clients = [client_for(url) for url in urls]

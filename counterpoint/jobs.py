@@ -9,61 +9,72 @@ import httpx
 import typer
 from rich.console import Console
 
-from counterpoint import dialogue
-from counterpoint.asking import UrlOption, address, request_of
+from counterpoint.connection import Operation, connect, follow
+from counterpoint.options import (
+    MaxTokensOption,
+    ProblemArgument,
+    SeedOption,
+    StrategyOption,
+    UrlOption,
+    address,
+    solve_request,
+)
 from services.client import fetch, stream_events
 from services.telemetry import configure
 
-app = typer.Typer(no_args_is_help=True, help="Jobs: solves that outlive the terminal that asked for them.")
+app = typer.Typer(no_args_is_help=True, help="Submit and manage jobs: solves that outlive the connection that started them.")
 
 JobArgument = Annotated[str, typer.Argument(help="The job's id.")]
+KeyOption = Annotated[
+    str | None, typer.Option("--key", help="Idempotency key: submitting the same request again returns the same job.")
+]
 
 
 @app.command()
 def submit(
-    problem: Annotated[str, typer.Argument(help="The problem; - reads it from standard input.")],
+    problem: ProblemArgument,
     url: UrlOption = None,
-    strategy: Annotated[str, typer.Option(help="A name, or an object as in POST /solve.")] = "refine",
-    max_tokens: int | None = None,
-    seed: int | None = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key and problem is the same job.")] = None,
+    strategy: StrategyOption = "refine",
+    max_tokens: MaxTokensOption = None,
+    seed: SeedOption = None,
+    key: KeyOption = None,
 ) -> None:
-    """Submit a problem and print the job's id."""
-    request = request_of(problem, strategy, max_tokens, seed)
+    """Submit a problem as a job and print the job's id."""
+    request = solve_request(problem, strategy, max_tokens, seed)
 
-    async def work(client: httpx.AsyncClient) -> int:
+    async def operation(client: httpx.AsyncClient) -> int:
         headers = {} if key is None else {"Idempotency-Key": key}
-        found = await fetch(client, "POST", "/jobs", headers, request)
-        typer.echo(found["id"])
-        if not found["durable"]:
-            Console(stderr=True).print("not durable: this service keeps its jobs in memory, without Redis", style="yellow")
+        job = await fetch(client, "POST", "/jobs", headers, request)
+        typer.echo(job["id"])
+        if not job["durable"]:
+            Console(stderr=True).print("not durable: without Redis, this service keeps jobs in memory", style="yellow")
         return 0
 
-    _reach(url, work)
+    _run(url, operation)
 
 
 @app.command()
 def show(job: JobArgument, url: UrlOption = None) -> None:
-    """Print where a job stands, with its result or its error, as JSON."""
-    _reach(url, partial(_print, method="GET", path=f"/jobs/{job}"))
+    """Print a job's status, and its result or error, as JSON."""
+    _run(url, partial(_print, method="GET", path=f"/jobs/{job}"))
 
 
 @app.command("follow")
-def follow(job: JobArgument, url: UrlOption = None) -> None:
-    """Print a job's dialogue, from its beginning, as it goes on."""
+def follow_job(job: JobArgument, url: UrlOption = None) -> None:
+    """Print a job's events from the first one on, until it ends."""
     replay(job, url)
 
 
 @app.command()
 def cancel(job: JobArgument, url: UrlOption = None) -> None:
-    """Cancel a job, down to the engines."""
-    _reach(url, partial(_print, method="DELETE", path=f"/jobs/{job}"))
+    """Cancel a job, including its calls in flight."""
+    _run(url, partial(_print, method="DELETE", path=f"/jobs/{job}"))
 
 
 @app.command()
 def answer_now(job: JobArgument, url: UrlOption = None) -> None:
-    """End a job with the best candidate so far."""
-    _reach(url, partial(_print, method="POST", path=f"/jobs/{job}/answer-now"))
+    """End a job early with its best candidate so far."""
+    _run(url, partial(_print, method="POST", path=f"/jobs/{job}/answer-now"))
 
 
 def replay(
@@ -71,19 +82,19 @@ def replay(
     url: UrlOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the events as JSON lines.")] = False,  # noqa: FBT002
 ) -> None:
-    """Print a job's dialogue from its log of events."""
+    """Print the recorded events of a job."""
     path = f"/jobs/{job}/events"
     configure("error", "console")
     if not as_json:
-        raise typer.Exit(anyio.run(partial(dialogue.follow, address(url), path, None, as_json=False)))
+        raise typer.Exit(anyio.run(partial(follow, address(url), path, None, as_json=False)))
 
-    async def work(client: httpx.AsyncClient) -> int:
+    async def operation(client: httpx.AsyncClient) -> int:
         async with stream_events(client, path, None, {}) as events:
             async for event in events:
                 typer.echo(event.data)
         return 0
 
-    _reach(url, work)
+    _run(url, operation)
 
 
 async def _print(client: httpx.AsyncClient, *, method: str, path: str) -> int:
@@ -91,6 +102,6 @@ async def _print(client: httpx.AsyncClient, *, method: str, path: str) -> int:
     return 0
 
 
-def _reach(url: str | None, work: dialogue.Work) -> None:
+def _run(url: str | None, operation: Operation) -> None:
     configure("error", "console")
-    raise typer.Exit(anyio.run(dialogue.reach, address(url), work))
+    raise typer.Exit(anyio.run(connect, address(url), operation))

@@ -1,4 +1,4 @@
-"""Runs the three services as processes of their own, restarts what dies, and leaves nothing behind."""
+"""Supervision of the services as child processes: one that exits is restarted, and none outlives its parent."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,7 @@ import httpx
 from services.client import client_for
 
 RESTART_SECONDS = 0.5
-"""First pause before a dead service is started again; it doubles up to `LONGEST_RESTART_SECONDS`."""
+"""Pause before the first restart of a service; it doubles with each, up to `LONGEST_RESTART_SECONDS`."""
 LONGEST_RESTART_SECONDS = 10.0
 STOP_SECONDS = 8.0
 POLL_SECONDS = 0.1
@@ -24,37 +24,40 @@ PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A service to run: its name, address, and what its environment adds."""
+class ProcessSpec:
+    """A service to run as a process: its name, its address, and its additional environment variables."""
 
     name: str
     host: str
     port: int
     environment: Mapping[str, str]
     module: str = "counterpoint"
-    """What `python -m` runs, with the name and the address as arguments."""
+    """Module that `python -m` runs, with the name and the address as arguments."""
     command: tuple[str, ...] = ()
-    """Something else to run, whole."""
+    """Complete command line to run instead, if not empty."""
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL that it listens on."""
         return f"http://{self.host}:{self.port}"
 
 
 def free_port(after: int | None = None) -> int:
-    """A loopback port that nobody uses now, below the range that outgoing connections draw from, and above `after`."""
+    """Return an unused loopback port above `after` and below the range of ports for outgoing connections.
+
+    Raises `OSError` if there is none.
+    """
     first = 20_000 + 13 * os.getpid() % 10_000 if after is None else after + 1
     for port in range(first, 32_000):
         with socket.socket() as probe:
-            answered = probe.connect_ex(("127.0.0.1", port)) == 0
-        if not answered and can_listen("127.0.0.1", port):
+            in_use = probe.connect_ex(("127.0.0.1", port)) == 0
+        if not in_use and can_listen("127.0.0.1", port):
             return port
     raise OSError("no free port")
 
 
 def can_listen(host: str, port: int) -> bool:
-    """Whether a service could listen there."""
+    """Return whether a service could listen on `host` and `port`."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -64,38 +67,37 @@ def can_listen(host: str, port: int) -> bool:
     return True
 
 
-async def keep(plan: Plan) -> None:
-    """Run a service until cancelled; start it again, and say so, whenever it dies."""
+async def keep_running(spec: ProcessSpec) -> None:
+    """Run a service until cancelled; whenever it exits, report that and restart it."""
     pause = RESTART_SECONDS
     while True:
         started = anyio.current_time()
-        code = await _run(plan)
-        _say(f"{plan.name} ended with code {code}; starting it again")
+        code = await _run(spec)
+        _report(f"{spec.name} exited with code {code}; restarting it")
         if anyio.current_time() - started > LONGEST_RESTART_SECONDS:
             pause = RESTART_SECONDS
         await anyio.sleep(pause)
         pause = min(2 * pause, LONGEST_RESTART_SECONDS)
 
 
-async def _run(plan: Plan) -> int:
-    process = await _start(plan)
+async def _run(spec: ProcessSpec) -> int:
+    process = await _start(spec)
     try:
         return await process.wait()
     finally:
         await _stop(process)
 
 
-async def _start(plan: Plan) -> anyio.abc.Process:
-    """Start a service; cancelled halfway, it would be left behind."""
-    ours = [sys.executable, "-m", plan.module, plan.name, "--host", plan.host, "--port", str(plan.port)]
-    command = list(plan.command) or ours
+async def _start(spec: ProcessSpec) -> anyio.abc.Process:
+    """Start a process. The scope is shielded, since a start cancelled halfway would leave the process behind."""
+    default = [sys.executable, "-m", spec.module, spec.name, "--host", spec.host, "--port", str(spec.port)]
     with anyio.CancelScope(shield=True):
         return await anyio.open_process(
-            command,
+            list(spec.command) or default,
             stdin=None,
             stdout=sys.stderr,
             stderr=sys.stderr,
-            env={**os.environ, **plan.environment, "COUNTERPOINT_PARENT": str(os.getpid())},
+            env={**os.environ, **spec.environment, "COUNTERPOINT_PARENT": str(os.getpid())},
             start_new_session=True,
         )
     raise AssertionError("a shielded scope was cancelled")
@@ -111,14 +113,14 @@ async def _stop(process: anyio.abc.Process) -> None:
             process.kill()
             await process.wait()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it started and did not end, such as an engine's process
+            os.killpg(process.pid, signal.SIGKILL)  # its remaining children, such as an engine's process
 
 
 async def wait_ready(url: str) -> None:
-    """Return once every check of the orchestrator is `ok`."""
+    """Wait until every readiness check of the orchestrator at `url` is `ok`."""
     client = client_for(url)
     try:
-        while not await _ready(client):  # noqa: ASYNC110 - it is another process
+        while not await _ready(client):  # noqa: ASYNC110 - another process cannot set an event
             await anyio.sleep(POLL_SECONDS)
     finally:
         await client.aclose()
@@ -133,7 +135,7 @@ async def _ready(client: httpx.AsyncClient) -> bool:
 
 
 def die_with_parent() -> None:
-    """On Linux, ask to be terminated when `up` is gone, even if it was killed."""
+    """On Linux, have the kernel kill this process when its parent exits, even if the parent was killed."""
     parent = os.environ.get("COUNTERPOINT_PARENT")
     if parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -141,6 +143,6 @@ def die_with_parent() -> None:
             sys.exit(1)
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     sys.stderr.write(f"counterpoint: {line}\n")
     sys.stderr.flush()

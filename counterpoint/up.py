@@ -1,7 +1,6 @@
-"""`counterpoint up`: actor, critic and orchestrator on this machine."""
+"""`counterpoint up` and `counterpoint run`: actor, critic and orchestrator on this machine."""
 
 import difflib
-import os
 import signal
 import socket
 import sys
@@ -10,9 +9,12 @@ from dataclasses import replace
 
 import anyio
 
-from counterpoint.shared import SharedEngine
-from counterpoint.supervisor import Plan, free_port, keep, wait_ready
+from counterpoint import connection
+from counterpoint.shared_engine import SharedEngine
+from counterpoint.supervisor import ProcessSpec, free_port, keep_running, wait_ready
+from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
+from services.contracts.solve import SolveSampling
 from services.engines.models import PAIR, POCKET, SMOLLM2, ModelError, model_path
 from services.settings import ActorSettings, CriticSettings, SettingsError
 
@@ -21,7 +23,10 @@ WORKER = (sys.executable, "-m", "counterpoint", "worker")
 
 
 def environment(models: str, assignments: Sequence[str], *, only: bool = False) -> dict[str, str]:
-    """Variables for every service; `only` the assignments. Raises `SettingsError` for an unknown model or key."""
+    """Return the environment variables of every service; with `only`, those of `assignments` alone.
+
+    Raises `SettingsError` for an unknown model or setting.
+    """
     variables = {} if only else _models(models)
     known = known_variables()
     for assignment in assignments:
@@ -35,14 +40,8 @@ def environment(models: str, assignments: Sequence[str], *, only: bool = False) 
     return variables
 
 
-def _redis(variables: dict[str, str]) -> str | None:
-    """The Redis that jobs are kept in, by the settings that the services will see."""
-    name = OrchestratorSettings.variable("redis_url")
-    return variables.get(name) or OrchestratorSettings.load().redis_url
-
-
 def known_variables() -> list[str]:
-    """Every environment variable that a service reads."""
+    """Return the name of every environment variable that a service reads."""
     classes = (OrchestratorSettings, ActorSettings, CriticSettings)
     return sorted({kind.variable(field) for kind in classes for field in kind.model_fields})
 
@@ -61,16 +60,22 @@ def _models(models: str) -> dict[str, str]:
     return {"COUNTERPOINT_ACTOR_MODEL": actor, "COUNTERPOINT_CRITIC_MODEL": critic}
 
 
-async def up(
+def _redis(variables: dict[str, str]) -> str | None:
+    """Return the URL of the Redis that will hold the jobs, as the services will read it; None for jobs in memory."""
+    name = OrchestratorSettings.variable("redis_url")
+    return variables.get(name) or OrchestratorSettings.load().redis_url
+
+
+async def serve(
     host: str,
     port: int,
     variables: dict[str, str],
     when_ready: Callable[[str], Awaitable[None]] | None = None,
-    shared: SharedEngine | None = None,
+    shared_engine: SharedEngine | None = None,
 ) -> int:
-    """Run until SIGTERM or Ctrl-C; `when_ready` is called once with the address. The exit code.
+    """Run all services until SIGTERM or Ctrl-C and return the exit code.
 
-    Raises `SettingsError` for a shared engine's adapter that does not exist.
+    `when_ready` is called once, with the orchestrator's URL. Raises `SettingsError` for a LoRA adapter that does not exist.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -80,18 +85,18 @@ async def up(
             sys.stderr.write(f"counterpoint: cannot listen on {host}:{port}: {error.strerror}\n")
             return 2
     first = free_port()
-    engines = [shared.plan(first)] if shared else []
-    if shared:
-        variables = {**shared.settings(engines[0].url), **variables}
-    actor = Plan("actor", "127.0.0.1", free_port(after=first) if engines else first, variables)
-    critic = Plan("critic", "127.0.0.1", free_port(after=actor.port), variables)
+    engines = [shared_engine.process(first)] if shared_engine else []
+    if shared_engine:
+        variables = {**shared_engine.settings(engines[0].url), **variables}
+    actor = ProcessSpec("actor", "127.0.0.1", free_port(after=first) if engines else first, variables)
+    critic = ProcessSpec("critic", "127.0.0.1", free_port(after=actor.port), variables)
     urls = {"COUNTERPOINT_ACTOR_URL": actor.url, "COUNTERPOINT_CRITIC_URL": critic.url}
-    front = Plan("orchestrator", host, port, {**variables, **urls})
-    workers = [replace(front, name="worker", command=WORKER)] if _redis(variables) else []
+    orchestrator = ProcessSpec("orchestrator", host, port, {**variables, **urls})
+    workers = [replace(orchestrator, name="worker", command=WORKER)] if _redis(variables) else []
     async with anyio.create_task_group() as group:
-        for plan in (*engines, actor, critic, front, *workers):
-            group.start_soon(keep, plan)
-        group.start_soon(_announce, front.url, when_ready)
+        for spec in (*engines, actor, critic, orchestrator, *workers):
+            group.start_soon(keep_running, spec)
+        group.start_soon(_announce, orchestrator.url, when_ready)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 break
@@ -107,6 +112,24 @@ async def _announce(url: str, when_ready: Callable[[str], Awaitable[None]] | Non
         await when_ready(url)
 
 
-def url_from_environment() -> str:
-    """Where `solve` and `doctor` look when they are not told."""
-    return os.environ.get("COUNTERPOINT_URL", "http://127.0.0.1:8080")
+async def serve_and_solve(port: int, variables: dict[str, str], problem: str, *, once: bool) -> int:
+    """Run all services on loopback, solve `problem` greedily once they are ready, and with `once` stop then.
+
+    Return the exit code.
+    """
+    request = SolveRequest(problem=problem, sampling=SolveSampling(temperature=0.0))
+    code = 0
+    with anyio.CancelScope() as scope:
+
+        async def solve(url: str) -> None:
+            nonlocal code
+            sys.stdout.write(f"\n{problem}\n\n")
+            code = await connection.solve(url, request, as_json=False)
+            if once:
+                scope.cancel()
+            else:
+                sys.stdout.write(f"\nServing at {url} (API documentation: {url}/docs). Press Ctrl-C to stop.\n")
+                sys.stdout.flush()
+
+        code = await serve("127.0.0.1", port, variables, when_ready=solve) or code
+    return code

@@ -1,4 +1,4 @@
-"""Model ids of the OpenAI-compatible face: each is a strategy."""
+"""Model ids of the OpenAI-compatible API: each selects a strategy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ OWNER = "counterpoint"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What a model id stands for. `plain`: the conversation as it is, without a step prompt and without a critic."""
+    """The strategy behind a model id; if `plain`, the actor gets the conversation as it is, without a prompt for steps."""
 
     strategy: Mapping[str, Any]
     plain: bool = False
@@ -30,7 +30,7 @@ PRESETS: Mapping[str, Preset] = {
 
 
 class ModelEntry(BaseModel):
-    """One model id."""
+    """A model id."""
 
     id: str
     object: str = "model"
@@ -39,15 +39,14 @@ class ModelEntry(BaseModel):
 
 
 class ModelList(BaseModel):
-    """`GET /v1/models`."""
+    """The response of `GET /v1/models`."""
 
     object: str = "list"
     data: tuple[ModelEntry, ...]
 
 
 def preset(model: str) -> Preset:
-    """What a model id stands for. Raises `NotFound`."""
-    found = PRESETS.get(model)
-    if found is None:
+    """Return the preset of a model id. Raises `NotFound`."""
+    if model not in PRESETS:
         raise NotFound(f"there is no model {model[:64]!r}; there are {', '.join(PRESETS)}")
-    return found
+    return PRESETS[model]

@@ -1,4 +1,4 @@
-"""The routes. Errors have OpenAI's form here; a client that hangs up stops the engine, as everywhere."""
+"""The routes under `/v1`. A client that disconnects cancels its solve, down to the engines."""
 
 import time
 from collections.abc import Callable, Coroutine
@@ -11,13 +11,13 @@ from pydantic_core import from_json
 from starlette.responses import Response
 
 from orchestrator.openai import wire
-from orchestrator.openai.dialogue import Dialogue
+from orchestrator.openai.chat_request import BODY, ChatRequest, parse
 from orchestrator.openai.presets import PRESETS, ModelEntry, ModelList, preset
-from orchestrator.openai.request import BODY, ChatRequest, parse
+from orchestrator.openai.reasoning import ReasoningText
 from orchestrator.openai.wire import Chunk, Completion
 from orchestrator.runner import Runner, RunOptions
 from services.call_context import CallContext, call_context, new_id
-from services.contracts.events import SolveEvent, StepWritten
+from services.contracts.events import AnySolveEvent, StepWritten
 from services.contracts.solve import SolveResult
 from services.errors import CounterpointError, InvalidRequest
 from services.problems import Refused
@@ -26,7 +26,6 @@ from services.streaming import Emit, EventStreamResponse, OwnedJSONResponse, Wir
 
 Call = Annotated[CallContext, Depends(call_context)]
 WIRE = Wire(encode=wire.encode, refuse=wire.refuse, end=wire.DONE)
-
 
 REQUEST = {"requestBody": {"required": True, "content": {"application/json": {"schema": BODY}}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -39,10 +38,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class _Route(APIRoute):
-    """A route whose errors OpenAI's clients understand."""
+    """A route that answers errors in OpenAI's format."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with typed errors caught."""
+        """Wrap the handler, so that errors become responses."""
         handle = super().get_route_handler()
 
         async def handled(request: Request) -> Response:
@@ -57,56 +56,56 @@ class _Route(APIRoute):
 
 
 @dataclass(slots=True)
-class _Telling:
-    """One answer as it is told: the dialogue as reasoning, then the solution as content."""
+class _CompletionStream:
+    """One streamed response: the events as reasoning, then the solution as content."""
 
     request: ChatRequest
-    send: Emit
+    emit: Emit
     id: str = field(default_factory=lambda: new_id("chatcmpl"))
     created: int = field(default_factory=lambda: int(time.time()))
-    dialogue: Dialogue = field(default_factory=Dialogue)
-    sent: str = ""
+    reasoning: ReasoningText = field(default_factory=ReasoningText)
+    content: str = ""
 
-    async def begin(self) -> None:
-        """The role, first of all."""
+    async def start(self) -> None:
+        """Send the role, as the first delta."""
         await self._delta({"role": "assistant"})
 
-    async def hear(self, event: SolveEvent) -> None:
-        """Pass on what an event says. A lone draft is the answer, so its steps are content at once."""
-        if self._alone:
+    async def on_event(self, event: AnySolveEvent) -> None:
+        """Send what an event adds. The steps of a single draft are content at once, since that draft is the answer."""
+        if self._single_draft:
             if isinstance(event, StepWritten):
-                await self._content(f"\n{event.text}" if self.sent else event.text)
+                await self._add_content(f"\n{event.text}" if self.content else event.text)
             return
-        text = self.dialogue.tell(event)
+        text = self.reasoning.add(event)
         if text:
             await self._delta({"reasoning_content": text, "reasoning": text})
 
-    async def end(self, result: SolveResult) -> None:
-        """The solution, why it ended, and its account."""
-        if not self.sent:
-            await self._content(result.solution)
+    async def finish(self, result: SolveResult) -> None:
+        """Send the solution if it was not streamed, the finish reason, and the usage if requested."""
+        if not self.content:
+            await self._add_content(result.solution)
         await self._delta({}, wire.finish_reason(result))
         if self.request.wants_usage:
-            await self.send(self._chunk([], wire.usage(result, self.request.ignored)))
+            await self.emit(self._chunk([], wire.usage(result, self.request.ignored)))
 
     @property
-    def _alone(self) -> bool:
+    def _single_draft(self) -> bool:
         return self.request.strategy is None and self.request.preset.strategy["name"] == "single"
 
-    async def _content(self, text: str) -> None:
+    async def _add_content(self, text: str) -> None:
         if text:
-            self.sent += text
+            self.content += text
             await self._delta({"content": text})
 
     async def _delta(self, delta: dict[str, str], finish: str | None = None) -> None:
-        await self.send(self._chunk([{"index": 0, "delta": delta, "finish_reason": finish}], None))
+        await self.emit(self._chunk([{"index": 0, "delta": delta, "finish_reason": finish}], None))
 
     def _chunk(self, choices: list[dict[str, object]], usage: dict[str, object] | None) -> Chunk:
         return Chunk(id=self.id, created=self.created, model=self.request.model, choices=choices, usage=usage)
 
 
 async def _body(request: Request) -> object:
-    """The JSON of a body. Raises `InvalidRequest`."""
+    """Decode the JSON body. Raises `InvalidRequest`."""
     try:
         return from_json(await request.body())
     except ValueError as error:
@@ -114,43 +113,43 @@ async def _body(request: Request) -> object:
 
 
 def router(runner: Runner) -> APIRouter:
-    """`/v1` of the orchestrator."""
+    """Return the routes under `/v1`."""
     routes = APIRouter(prefix="/v1", tags=["openai"], route_class=_Route)
     started = int(time.time())
 
     @routes.get("/models", responses={422: {"model": wire.ErrorBody}})
     async def models() -> ModelList:
-        """The model ids: each is a strategy."""
+        """List the model ids; each selects a strategy."""
         return ModelList(data=tuple(ModelEntry(id=name, created=started) for name in PRESETS))
 
     @routes.get("/models/{model}", responses=wire.ERRORS)
     async def model(model: str) -> ModelEntry:
-        """One model id."""
+        """Return one model id."""
         preset(model)
         return ModelEntry(id=model, created=started)
 
     @routes.post("/chat/completions", response_model=Completion, responses=RESPONSES, openapi_extra=REQUEST)
     async def complete(request: Request, call: Call) -> EventStreamResponse | OwnedJSONResponse:
-        """Solve what the conversation asks: OpenAI's chat completions, the dialogue as reasoning."""
+        """Solve the problem of a conversation; the exchange between actor and critic is the reasoning."""
         chat = parse(await _body(request))
-        asked, plain = chat.solve(), chat.preset.plain and chat.strategy is None
+        solve, how = chat.solve_request(), RunOptions(plain=chat.preset.plain and chat.strategy is None)
 
         async def produce(emit: Emit) -> None:
-            telling = _Telling(chat, emit)
-            await runner.admit(asked)
-            await telling.begin()
-            await telling.end(await runner.run(asked, call, telling.hear, RunOptions(plain=plain)))
+            stream = _CompletionStream(chat, emit)
+            await runner.admit(solve)
+            await stream.start()
+            await stream.finish(await runner.run(solve, call, stream.on_event, how))
 
         async def work() -> Completion:
-            reasoning: list[str] = []
-            dialogue = Dialogue()
+            reasoning, texts = ReasoningText(), list[str]()
 
-            async def hear(event: SolveEvent) -> None:
-                reasoning.append(dialogue.tell(event))
+            async def on_event(event: AnySolveEvent) -> None:
+                texts.append(reasoning.add(event))
 
-            await runner.admit(asked)
-            result = await runner.run(asked, call, hear, RunOptions(plain=plain))
-            return _completion(chat, result, "" if asked.strategy and asked.strategy.only_drafts else "".join(reasoning))
+            await runner.admit(solve)
+            result = await runner.run(solve, call, on_event, how)
+            only_drafts = solve.strategy is not None and solve.strategy.only_drafts
+            return _completion(chat, result, "" if only_drafts else "".join(texts))
 
         return EventStreamResponse(produce, wire=WIRE) if chat.stream else OwnedJSONResponse(work, refuse=wire.refuse)
 

@@ -1,4 +1,4 @@
-"""What clients of OpenAI's API are answered with: objects, chunks, errors."""
+"""Response objects in the format of OpenAI's API: completions, chunks of a stream, errors."""
 
 import json
 from typing import Any, Literal
@@ -18,7 +18,7 @@ FinishReason = Literal["stop", "length"]
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong; `param` names the parameter, `code` is that of our problem objects."""
+    """An error; `param` names the parameter, `code` is that of the problem object."""
 
     message: str
     type: Literal["invalid_request_error", "authentication_error", "permission_error", "rate_limit_error", "server_error"]
@@ -27,20 +27,20 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """An error as OpenAI's clients read it."""
+    """The body of an error response."""
 
     error: ErrorDetail
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": "An error in the form of OpenAI's API."}
+    status: {"model": ErrorBody, "description": "An error in the format of OpenAI's API."}
     for status in (401, 404, 413, 422, 429, 502, 503, 504)
 }
-"""What the routes may answer with besides."""
+"""Error responses of the routes, for the OpenAPI description."""
 
 
 class Chunk(BaseModel):
-    """`chat.completion.chunk`: one delta, or the usage at the end."""
+    """A `chat.completion.chunk`: one delta, or the usage at the end."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -51,7 +51,7 @@ class Chunk(BaseModel):
 
 
 class Completion(BaseModel):
-    """`chat.completion`: the whole answer."""
+    """A `chat.completion`: the whole response."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -62,7 +62,7 @@ class Completion(BaseModel):
 
 
 def encode(item: BaseModel | CounterpointError) -> bytes:
-    """A chunk, or a late failure, as an event."""
+    """Encode a chunk, or an error after the first one, as a server-sent event."""
     if isinstance(item, CounterpointError):
         return b"data: " + json.dumps(error_body(item)).encode() + b"\n\n"
     return (
@@ -75,23 +75,23 @@ def _plain(item: BaseModel) -> bool:
 
 
 def refuse(error: CounterpointError) -> Response:
-    """An error as OpenAI's clients read it, under the status and headers that every other client gets."""
+    """Return an error response in OpenAI's format, with the status and headers of the problem response."""
     response = problem_response(error.problem())
     headers = {name: value for name, value in response.headers.items() if name in {"retry-after", "cache-control"}}
     return JSONResponse(error_body(error), status_code=error.status, headers=headers)
 
 
 def error_body(error: CounterpointError) -> dict[str, Any]:
-    """`{"error": {"message", "type", "param", "code"}}`."""
+    """Return an error as `{"error": {"message", "type", "param", "code"}}`."""
     kind = _TYPES.get(error.status, "server_error" if error.status >= _SERVER else "invalid_request_error")
     loc = [str(part) for part in error.errors[0].loc if part != "body"] if error.errors else []
     return {"error": {"message": error.detail, "type": kind, "param": ".".join(loc) or None, "code": error.code}}
 
 
 def usage(result: SolveResult, ignored: tuple[str, ...]) -> dict[str, Any]:
-    """The account: both roles together in OpenAI's words, and the whole of it under `counterpoint`.
+    """Return the usage: the sums over both roles in OpenAI's fields, and the details under `counterpoint`.
 
-    Everything that was sampled besides the chosen solution is reasoning.
+    `reasoning_tokens` are the completion tokens of everything but the chosen solution.
     """
     used = result.usage
     prompt = used.actor.prompt_tokens + used.critic.prompt_tokens
@@ -110,6 +110,6 @@ def usage(result: SolveResult, ignored: tuple[str, ...]) -> dict[str, Any]:
 
 
 def finish_reason(result: SolveResult) -> FinishReason:
-    """`length` if the chosen solution was cut."""
-    cut = any(c.selected and c.finish_reason == "length" for c in result.candidates or ())
-    return "length" if cut else "stop"
+    """Return `length` if the chosen solution was truncated, else `stop`."""
+    truncated = any(c.selected and c.finish_reason == "length" for c in result.candidates or ())
+    return "length" if truncated else "stop"

@@ -1,1 +1,8 @@
-"""The page at `/`: plain modules that talk to `/jobs` and `/solve` as any other client does."""
+"""The page at `/`: static modules that use `/jobs` and `/solve` like any other client.
+
+The page loads nothing from another host, and shows what models write as text, never as markup.
+"""
+
+from orchestrator.page.routes import router
+
+__all__ = ["router"]

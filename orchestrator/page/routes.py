@@ -1,4 +1,4 @@
-"""Serves the page. Nothing on it comes from another host, and what models write is text, never markup."""
+"""Routes that serve the page and its static files."""
 
 from pathlib import Path
 
@@ -18,27 +18,27 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-cache",
 }
-"""Only the service's own files; they are asked for again with their ETag."""
+"""Headers that allow only the service's own files; browsers revalidate them by their ETag."""
 
 
-class Files(StaticFiles):
-    """The page's files, with its headers."""
+class PageFiles(StaticFiles):
+    """Static files with the page's headers."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file, or the error of one that is not there."""
+        """Return a file. Raises `HTTPException` if it does not exist."""
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
         return response
 
 
 def router() -> APIRouter:
-    """The page and its files."""
+    """Return the routes of the page and its files."""
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/")
     async def page() -> FileResponse:
-        """The page."""
+        """Serve the page."""
         return FileResponse(STATIC / "index.html", headers=HEADERS)
 
-    routes.mount("/static", Files(directory=STATIC))
+    routes.mount("/static", PageFiles(directory=STATIC))
     return routes

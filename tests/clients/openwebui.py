@@ -1,4 +1,4 @@
-"""A chat in Open WebUI through its own API, over the pocket pair: `make test-openwebui`, not part of `make test`."""
+"""Chats in Open WebUI through its own API, with the pocket pair: `make test-openwebui`, not part of `make test`."""
 
 import json
 import os
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.anyio
 
 BINARY = Path(__file__).parents[2] / ".venv-openwebui" / "bin" / "open-webui"
 START_SECONDS = 600
-"""The first start makes a database and imports torch; about a minute where nothing else runs."""
+"""The first start creates a database and imports torch, which takes about a minute on an idle machine."""
 STOP_SECONDS = 20
 POLL_SECONDS = 0.2
 PROBLEM = (
     "Adam owns 28 candles. Now the number of candles doubles. He picks 12 more candles. How many candles does Adam have?"
 )
-SAID = {"role": "user", "content": PROBLEM}
-CHAT = {"model": "counterpoint", "messages": [SAID]}
+MESSAGE = {"role": "user", "content": PROBLEM}
+CHAT = {"model": "counterpoint", "messages": [MESSAGE]}
 COMPLETIONS = "/api/chat/completions"
 ENVIRONMENT = {
     "OFFLINE_MODE": "True",
@@ -43,43 +43,42 @@ ENVIRONMENT = {
     "OPENAI_API_CONFIGS": json.dumps({"1": {"prefix_id": "slow"}}),
     "TASK_MODEL_EXTERNAL": "actor",
 }
-"""As docs/open-webui.md says, without a login and without anything that would be downloaded."""
-
+"""The variables of docs/open-webui.md, without a login and without downloads."""
 
 SLOW = ["--models", "scripted", "--set", "ACTOR_SCRIPTED_TOKEN_SECONDS=0.2"]
-"""A service whose solves take long enough to be stopped."""
+"""Options of a service whose solves take long enough to be stopped."""
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A client that is signed in, and the address of the slow service, whose models begin with `slow.`."""
+    """A signed-in client, and the URL of the slow service, whose models have the prefix `slow.`."""
 
     client: httpx.AsyncClient
     slow: str
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
-        """What a request answers that succeeds."""
+        """Send a request that must succeed, and return the decoded response."""
         return (await self.client.post(path, json=body)).raise_for_status().json()
 
     async def begin(self, model: str) -> tuple[dict[str, Any], str]:
-        """Send a first message as the page does; what is answered at once, and the id of the message to come."""
-        asked, answered = str(uuid4()), str(uuid4())
+        """Send a first message like the page; return the immediate response and the id of the reply."""
+        question, reply = str(uuid4()), str(uuid4())
         body: dict[str, Any] = {
             "model": model,
-            "messages": [SAID],
+            "messages": [MESSAGE],
             "stream": True,
             "parent_id": None,
             "session_id": "page",
-            "user_message": {"id": asked, "parentId": None, **SAID},
-            "message_ids": [{"model_id": model, "message_id": answered}],
+            "user_message": {"id": question, "parentId": None, **MESSAGE},
+            "message_ids": [{"model_id": model, "message_id": reply}],
             "background_tasks": {"title_generation": True},
         }
-        return await self.post(COMPLETIONS, body), answered
+        return await self.post(COMPLETIONS, body), reply
 
 
 @contextmanager
 def _process(command: list[str], log: Path, **more: str) -> Generator[None]:
-    """A process for as long as the block runs."""
+    """Run a process until the block ends."""
     with (
         log.open("wb") as out,
         subprocess.Popen(
@@ -99,12 +98,12 @@ def _process(command: list[str], log: Path, **more: str) -> Generator[None]:
 T = TypeVar("T")
 
 
-async def _until(asked: Callable[[], Awaitable[T | None]], seconds: float) -> T:
-    """What `asked` answers, once it answers. Raises `TimeoutError`."""
+async def _until(poll: Callable[[], Awaitable[T | None]], seconds: float) -> T:
+    """Call `poll` until it returns a value, and return that. Raises `TimeoutError`."""
     with anyio.fail_after(seconds):
-        while (answer := await asked()) is None:  # noqa: ASYNC110 - what is waited for lives in another process
+        while (value := await poll()) is None:  # noqa: ASYNC110 - another process cannot set an event
             await anyio.sleep(POLL_SECONDS)
-    return answer
+    return value
 
 
 async def _healthy(url: str) -> bool | None:
@@ -117,7 +116,7 @@ async def _healthy(url: str) -> bool | None:
 
 @pytest.fixture(scope="module")
 async def chat(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Chat]:
-    """Signed in to a new Open WebUI whose models are those of two new `counterpoint up`."""
+    """Start two services and an Open WebUI that uses both, and sign in."""
     folder = tmp_path_factory.mktemp("openwebui")
     root = str(Path(__file__).parents[2])
     port = free_port()
@@ -144,14 +143,14 @@ async def chat(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Chat]
             yield Chat(client, slow)
 
 
-async def test_the_models_are_there(chat: Chat):
-    """Every preset, under its own id."""
-    found = {model["id"] for model in (await chat.client.get("/api/models")).json()["data"]}
-    assert found >= {"counterpoint", "counterpoint-refine", "counterpoint-best-of-n", "counterpoint-single", "actor"}
+async def test_models_are_listed(chat: Chat):
+    """Every preset is available under its own id."""
+    models = {model["id"] for model in (await chat.client.get("/api/models")).json()["data"]}
+    assert models >= {"counterpoint", "counterpoint-refine", "counterpoint-best-of-n", "counterpoint-single", "actor"}
 
 
-async def test_a_whole_answer(chat: Chat):
-    """The solution as content, the dialogue of actor and critic beside it, and the account."""
+async def test_a_response_without_streaming(chat: Chat):
+    """It has the solution as content, the exchange of actor and critic as reasoning, and the usage."""
     answer = await chat.post(COMPLETIONS, CHAT)
     message = answer["choices"][0]["message"]
     assert "68" in message["content"]
@@ -160,7 +159,7 @@ async def test_a_whole_answer(chat: Chat):
 
 
 async def test_a_stream(chat: Chat):
-    """Reasoning deltas first, the content then, the end last."""
+    """Reasoning comes before content, and `[DONE]` is last."""
     async with chat.client.stream("POST", COMPLETIONS, json={**CHAT, "stream": True}) as response:
         lines = [line.removeprefix("data: ") async for line in response.aiter_lines() if line.startswith("data: ")]
     assert lines[-1] == "[DONE]"
@@ -172,8 +171,8 @@ async def test_a_stream(chat: Chat):
     assert choices[-1]["finish_reason"] == "stop"
 
 
-async def test_a_strategy_and_a_budget_of_its_own(chat: Chat):
-    """Custom parameters of a model travel as JSON."""
+async def test_strategy_and_budget_as_custom_parameters(chat: Chat):
+    """Custom parameters of a model are sent as JSON."""
     params = {"custom_params": {"budget": '{"max_seconds": 30}', "strategy": '{"name": "refine", "rounds": 1}'}}
     account = (await chat.post(COMPLETIONS, {**CHAT, "params": params}))["usage"]["counterpoint"]
     assert account["budget"]["limits"]["max_seconds"] == 30
@@ -181,39 +180,39 @@ async def test_a_strategy_and_a_budget_of_its_own(chat: Chat):
 
 
 async def test_titles_come_from_the_bare_actor(chat: Chat):
-    """The model that `TASK_MODEL_EXTERNAL` names: no strategy is spent on them."""
+    """Titles use the model in `TASK_MODEL_EXTERNAL`, without a solve."""
     assert (await chat.post("/api/v1/tasks/title/completions", CHAT))["model"] == "actor"
 
 
 async def test_a_chat_of_the_page_keeps_a_thinking_block(chat: Chat):
-    """The answer is written in the background and kept with the chat."""
-    begun, answered = await chat.begin("counterpoint")
+    """The reply is generated in the background and saved with the chat."""
+    response, reply = await chat.begin("counterpoint")
 
-    async def written() -> dict[str, Any] | None:
-        kept = (await chat.client.get(f"/api/v1/chats/{begun['chat_id']}")).raise_for_status().json()
-        message = kept["chat"]["history"]["messages"][answered]
+    async def saved_reply() -> dict[str, Any] | None:
+        saved = (await chat.client.get(f"/api/v1/chats/{response['chat_id']}")).raise_for_status().json()
+        message = saved["chat"]["history"]["messages"][reply]
         return message if message["done"] else None
 
-    answer = await _until(written, 60)
-    thinking, said = answer["output"]
-    assert (thinking["type"], said["type"]) == ("reasoning", "message")
+    answer = await _until(saved_reply, 60)
+    thinking, text = answer["output"]
+    assert (thinking["type"], text["type"]) == ("reasoning", "message")
     assert thinking["content"][0]["text"].startswith("**Draft c0**")
     assert "68" in answer["content"]
 
 
 async def test_the_stop_button_ends_the_solve(chat: Chat):
-    """Within seconds nothing is in flight in the service, where a solve would have taken a minute."""
+    """Within seconds no call is in flight, although the solve would take a minute."""
 
-    async def in_flight(wanted: int) -> bool | None:
+    async def in_flight(count: int) -> bool | None:
         metrics = (await chat.client.get(f"{chat.slow}/metrics")).text
-        return f"counterpoint_in_flight {wanted}.0\n" in metrics or None
+        return f"counterpoint_in_flight {count}.0\n" in metrics or None
 
-    begun, _ = await chat.begin("slow.counterpoint-best-of-n")
+    response, _ = await chat.begin("slow.counterpoint-best-of-n")
     await _until(lambda: in_flight(1), 30)
-    await chat.post(f"/api/tasks/stop/{begun['task_ids'][0]}", {})
+    await chat.post(f"/api/tasks/stop/{response['task_ids'][0]}", {})
     await _until(lambda: in_flight(0), 5)
 
 
 async def test_an_unknown_model_is_refused(chat: Chat):
-    """By Open WebUI itself."""
+    """Open WebUI rejects it."""
     assert (await chat.client.post(COMPLETIONS, json={**CHAT, "model": "gpt-4"})).is_error

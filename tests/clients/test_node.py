@@ -1,4 +1,4 @@
-"""The OpenAI-compatible face through three real servers, with the clients that run on Node: OpenAI's own and the AI SDK."""
+"""The OpenAI-compatible API of three real servers, with the clients for Node: OpenAI's own and the AI SDK."""
 
 import fcntl
 import json
@@ -27,29 +27,29 @@ PAUSE = ScriptedOptions(token_seconds=0.05)
 
 @pytest.fixture(scope="session")
 def installed() -> None:
-    """The clients of the lock file, in `tests/clients/node/node_modules`; without Node there is nothing to test."""
+    """Install the locked clients in `tests/clients/node/node_modules`; skip the tests if Node is missing."""
     missing = [name for name in ("node", "npm") if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"{' and '.join(missing)} cannot be found")
+        pytest.skip(f"{' and '.join(missing)} not installed")
     version = subprocess.check_output(["node", "--version"], text=True).strip()
     if int(re.split(r"\D+", version)[1]) < OLDEST:
         pytest.skip(f"node {version} is older than {OLDEST}, which the clients need")
     with (NODE / "package-lock.json").open(encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one installs, if tests run side by side
-        wanted, of_lock = lock.read(), NODE / "node_modules" / "of-package-lock.json"
-        if of_lock.exists() and of_lock.read_text("utf-8") == wanted:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # only one of several parallel test processes installs
+        locked, installed_lock = lock.read(), NODE / "node_modules" / "of-package-lock.json"
+        if installed_lock.exists() and installed_lock.read_text("utf-8") == locked:
             return
         done = subprocess.run(["npm", "ci", "--prefer-offline"], cwd=NODE, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        of_lock.write_text(wanted, "utf-8")
+        installed_lock.write_text(locked, "utf-8")
 
 
 def _command(running: Stack, client: str, *cases: str) -> list[str]:
     return ["node", str(NODE / f"{client}.mjs"), f"{running.urls[0]}/v1", *cases]
 
 
-async def seen(running: Stack, client: str, *cases: str) -> list[dict[str, Any]]:
-    """What a client saw in each case."""
+async def run(running: Stack, client: str, *cases: str) -> list[dict[str, Any]]:
+    """Run the cases with a client and return the result of each."""
     with anyio.fail_after(60):
         done = await anyio.run_process(_command(running, client, *cases), check=False)
     assert done.returncode == 0, done.stderr.decode()
@@ -57,25 +57,25 @@ async def seen(running: Stack, client: str, *cases: str) -> list[dict[str, Any]]
 
 
 def test_the_lock_names_no_registry():
-    """So that it works behind any."""
+    """The lock file works with any registry."""
     lock = (NODE / "package-lock.json").read_text("utf-8")
     assert '"resolved"' not in lock
     assert lock.count('"integrity"') == lock.count('"node_modules/')
 
 
 async def test_models_are_listed():
-    """By OpenAI's client; the AI SDK has no call for it."""
+    """With OpenAI's client; the AI SDK cannot list models."""
     async with stack() as running:
-        assert await seen(running, "openai", "models") == [{"models": MODELS, "one": "actor"}]
+        assert await run(running, "openai", "models") == [{"models": MODELS, "one": "actor"}]
 
 
 @CLIENTS
-async def test_a_stream_brings_what_a_whole_answer_holds(client: str):
-    """Reasoning first, content then, the same text and the same account, which is what the engines counted."""
+async def test_a_stream_equals_the_whole_response(client: str):
+    """Reasoning before content, the same text, and the same usage, which equals the counts of the engines."""
     async with stack() as running:
-        [whole] = await seen(running, client, "whole")
+        [whole] = await run(running, client, "whole")
         counted = sum(running.engine_tokens())
-        [streamed] = await seen(running, client, "stream")
+        [streamed] = await run(running, client, "stream")
         assert whole == streamed
         assert whole["kinds"] == ["reasoning", "content"]
         assert whole["reasoning"].startswith("**Draft c0**")
@@ -88,10 +88,10 @@ async def test_a_stream_brings_what_a_whole_answer_holds(client: str):
 
 
 @CLIENTS
-async def test_strategy_and_budget_of_our_own_travel(client: str):
-    """In the body beside OpenAI's parameters, or as options of the provider."""
+async def test_strategy_and_budget_are_sent(client: str):
+    """Beside OpenAI's parameters in the body, or as provider options."""
     async with stack() as running:
-        [answer] = await seen(running, client, "extra")
+        [answer] = await run(running, client, "extra")
         assert answer["usage"]["strategy"] == "best_of_n"
         assert answer["usage"]["completion"] <= 400
         assert running.critic.generations == 0
@@ -99,9 +99,9 @@ async def test_strategy_and_budget_of_our_own_travel(client: str):
 
 @CLIENTS
 async def test_errors_are_typed_and_name_the_parameter(client: str):
-    """An unknown model and a value out of range, before any engine is asked."""
+    """An unknown model and a value out of range are rejected before any engine is called."""
     async with stack() as running:
-        model, parameter = await seen(running, client, "model", "parameter")
+        model, parameter = await run(running, client, "model", "parameter")
         assert (model["status"], model["code"]) == (404, "not_found")
         assert "there is no model 'gpt-4'" in model["message"]
         assert (parameter["status"], parameter["code"]) == (422, "invalid_request")
@@ -111,15 +111,15 @@ async def test_errors_are_typed_and_name_the_parameter(client: str):
 
 @CLIENTS
 async def test_a_late_failure_is_raised(client: str):
-    """What the stream says, once it has begun."""
+    """The client raises the error that ends the stream."""
     async with stack(actor=ScriptedOptions(failure_rate=1.0, token_seconds=0.001)) as running:
-        said = "the actor answered every try with an error: the script says that this call fails"
-        assert await seen(running, client, "late") == [{"message": said, "code": "actor_failed"}]
+        message = "the actor answered every try with an error: the script says that this call fails"
+        assert await run(running, client, "late") == [{"message": message, "code": "actor_failed"}]
 
 
 @CLIENTS
 async def test_abort_stops_the_engine(client: str):
-    """At the first words of a stream, while the client's process lives on."""
+    """Aborting at the first delta stops the engine, while the client's process keeps running."""
     async with stack(actor=PAUSE) as running, await anyio.open_process(_command(running, client, "abort")) as process:
         assert process.stdout
         assert process.stdin

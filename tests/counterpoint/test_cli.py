@@ -1,4 +1,4 @@
-"""The command line: what it says of itself, what it refuses, what its exit codes mean."""
+"""The command line: help, rejected arguments and exit codes."""
 
 import json
 import subprocess
@@ -18,12 +18,12 @@ COMMANDS = {"actor", "critic", "orchestrator", "up", "run", "solve", "doctor", "
 
 def test_the_version():
     """`--version` prints the version and nothing else."""
-    found = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
-    assert (found.stdout, found.stderr) == (f"{VERSION}\n", "")
+    result = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == (f"{VERSION}\n", "")
 
 
 def test_every_command_is_listed():
-    """Without arguments the commands are listed, each with a sentence."""
+    """Without arguments the commands are listed, each with a description."""
     text = CliRunner().invoke(app, []).output
     assert {command.name or command.callback.__name__ for command in app.registered_commands if command.callback} == COMMANDS
     assert [name for name in COMMANDS if name not in text] == []
@@ -31,7 +31,7 @@ def test_every_command_is_listed():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nonsense"], "nonsense"),
         (["solve"], "problem"),
@@ -51,22 +51,22 @@ def test_every_command_is_listed():
     ],
     ids=str,
 )
-def test_what_is_wrong_is_said_and_the_exit_code_is_2(arguments: list[str], said: str):
-    """A sentence that names the mistake, on standard error, and no trace."""
+def test_wrong_usage_is_named_and_the_exit_code_is_2(arguments: list[str], message: str):
+    """A message on standard error that names the mistake, without a traceback."""
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
-@pytest.mark.parametrize("given", ["option", "variable"])
-def test_where_nothing_listens_the_exit_code_is_3(given: str, monkeypatch: pytest.MonkeyPatch):
-    """However the address is given and spelt, the message names the command that starts it, and nothing else is said."""
+@pytest.mark.parametrize("source", ["option", "variable"])
+def test_where_nothing_listens_the_exit_code_is_3(source: str, monkeypatch: pytest.MonkeyPatch):
+    """However the address is given and spelt, the only output is a message that names the command to start the services."""
     address = NOWHERE.replace("127.0.0.1", "LOCALHOST") + "/"
-    if given == "variable":
+    if source == "variable":
         monkeypatch.setenv("COUNTERPOINT_URL", address)
-    command = [*COMMAND, "solve", "x", *(["--url", address] if given == "option" else [])]
+    command = [*COMMAND, "solve", "x", *(["--url", address] if source == "option" else [])]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (3, "")
     assert result.stderr == f"nothing answers at {address}: start it with counterpoint up\n"
@@ -74,7 +74,7 @@ def test_where_nothing_listens_the_exit_code_is_3(given: str, monkeypatch: pytes
 
 @pytest.mark.anyio
 async def test_json_is_the_response_and_nothing_else():
-    """`--json` prints one document; the problem may come from standard input; an answer is exit code 0."""
+    """`--json` prints one document; the problem may come from standard input; the exit code is 0."""
     async with stack() as running:
         command = [
             *COMMAND,
@@ -96,7 +96,7 @@ async def test_json_is_the_response_and_nothing_else():
 
 @pytest.mark.anyio
 async def test_a_refusal_is_exit_code_1():
-    """The error's code and sentence, on standard error."""
+    """The code and detail of the error are on standard error."""
     async with stack(without="actor") as running:
         command = [*COMMAND, "solve", "x", "--url", running.urls[0]]
         result = await run_process(command, check=False)
@@ -107,7 +107,7 @@ async def test_a_refusal_is_exit_code_1():
 @pytest.mark.anyio
 @pytest.mark.parametrize(("without", "path", "code"), [(None, "readyz", 0), ("actor", "readyz", 1)])
 async def test_health_is_an_exit_code(without: str | None, path: str, code: int):
-    """0 if and only if the address answers 200, as a container's health check wants it."""
+    """0 if and only if the address answers 200, as needed by a container's health check."""
     async with stack(without=without) as running:
         result = await run_process([*COMMAND, "health", f"{running.urls[0]}/{path}"], check=False)
     assert result.returncode == code

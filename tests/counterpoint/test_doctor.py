@@ -1,4 +1,4 @@
-"""`counterpoint doctor`: what is well, what is not, and what to do about it."""
+"""`counterpoint doctor` reports what is wrong and how to correct it."""
 
 from pathlib import Path
 
@@ -9,20 +9,20 @@ from stack import NOWHERE, stack
 from typer.testing import CliRunner
 
 from counterpoint.cli import app
-from counterpoint.doctor import Finding, examine
+from counterpoint.doctor import CheckResult, examine
 from services.testing import serve
 
 
-def looked(*arguments: str) -> tuple[int, list[str]]:
-    """The exit code and the lines."""
+def run_doctor(*arguments: str) -> tuple[int, list[str]]:
+    """Run the command and return its exit code and its lines."""
     result = CliRunner().invoke(app, ["doctor", *arguments])
     assert "Traceback" not in result.output
     return result.exit_code, result.output.splitlines()
 
 
-def test_all_is_well():
-    """The settings as they come are good: exit code 0 and a line for each thing that was looked at."""
-    code, lines = looked()
+def test_the_defaults_pass():
+    """The default settings pass: exit code 0 and a line for each check."""
+    code, lines = run_doctor()
     assert code == 0
     assert lines == [
         "ok   environment",
@@ -31,13 +31,13 @@ def test_all_is_well():
         "ok   settings of the critic",
         "ok   model of the actor",
         "ok   model of the critic",
-        "ok   keys: none, everybody who can reach the orchestrator may ask",
-        "ok   jobs: in memory, they end with the orchestrator; COUNTERPOINT_REDIS_URL makes them durable",
+        "ok   keys: none, every client that reaches the orchestrator is served",
+        "ok   jobs: in memory, lost when the orchestrator stops; COUNTERPOINT_REDIS_URL makes them durable",
     ]
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("COUNTERPOINT_ACTOR_SLOTS", "none", "COUNTERPOINT_ACTOR_SLOTS: Input should be a valid integer"),
         (
@@ -56,18 +56,18 @@ def test_all_is_well():
         ("COUNTERPOINT_REDIS_URL", "redis://127.0.0.1:9/0", "start it, or correct COUNTERPOINT_REDIS_URL"),
     ],
 )
-def test_a_bad_setting_is_named(variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch):
-    """Exit code 1, and a line that says which setting and why; a secret's value would not be shown."""
+def test_a_bad_setting_is_named(variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch):
+    """Exit code 1 and a line that names the setting and the reason, without the value of a secret."""
     monkeypatch.setenv(variable, value)
-    code, lines = looked()
+    code, lines = run_doctor()
     assert code == 1
     failures = [line for line in lines if line.startswith("FAIL ")]
     assert failures
-    assert all(said in line for line in failures)
+    assert all(message in line for line in failures)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[actor\nslots = 2\n", "COUNTERPOINT_CONFIG: "),
         ("actor = 3\n", "COUNTERPOINT_CONFIG: actor is not a table"),
@@ -77,48 +77,48 @@ def test_a_bad_setting_is_named(variable: str, value: str, said: str, monkeypatc
         ("\ufeff\x00", "COUNTERPOINT_CONFIG: "),
     ],
 )
-def test_a_bad_file_is_named(text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """TOML that cannot be read, that is no table, or that holds a typing mistake; what stands in it is not repeated."""
+def test_a_bad_file_is_named(text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Malformed TOML, a section that is not a table, an unknown or invalid setting; values are not repeated."""
     path = tmp_path / "counterpoint.toml"
     path.write_text(text, "utf-8")
     monkeypatch.setenv("COUNTERPOINT_CONFIG", str(path))
-    code, lines = looked()
+    code, lines = run_doctor()
     assert code == 1
-    assert [line for line in lines if line.startswith("FAIL settings of the actor: ") and said in line]
+    assert [line for line in lines if line.startswith("FAIL settings of the actor: ") and message in line]
     assert "hunter2" not in "".join(lines)
 
 
-def test_a_good_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A table for each service; the environment comes before it."""
+def test_the_configuration_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The file has a table for each service; environment variables override it."""
     path = tmp_path / "counterpoint.toml"
     path.write_text("[actor]\nslots = 2\n[critic]\nslots = 'many'\n[orchestrator]\nmax_in_flight = 9\n", "utf-8")
     monkeypatch.setenv("COUNTERPOINT_CONFIG", str(path))
-    assert looked()[0] == 1
+    assert run_doctor()[0] == 1
     monkeypatch.setenv("COUNTERPOINT_CRITIC_SLOTS", "3")
-    assert looked()[0] == 0
+    assert run_doctor()[0] == 0
 
 
-async def service_at(url: str) -> Finding:
-    """What is found about the services at an address."""
+async def service_at(url: str) -> CheckResult:
+    """Return the result of the check of the services at an address."""
     return (await to_thread.run_sync(examine, url))[-1]
 
 
 @pytest.mark.anyio
-async def test_running_services_are_well():
-    """Nothing to advise."""
+async def test_running_services_pass():
+    """Their check has no advice."""
     async with stack() as running:
-        assert await service_at(running.urls[0]) == Finding(f"service at {running.urls[0]}")
+        assert await service_at(running.urls[0]) == CheckResult(f"service at {running.urls[0]}")
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("without", "said"), [("actor", "actor is down"), ("critic", "critic is degraded")])
-async def test_a_dead_service_is_named(without: str, said: str):
-    """One that the others need and one that they can do without: both are told."""
+@pytest.mark.parametrize(("without", "message"), [("actor", "actor is down"), ("critic", "critic is degraded")])
+async def test_a_dead_service_is_named(without: str, message: str):
+    """Both a required service and an optional one."""
     async with stack(without=without) as running:
         advice = (await service_at(running.urls[0])).advice
     assert advice
-    assert advice.startswith(said)
-    assert "look into its log" in advice
+    assert advice.startswith(message)
+    assert "read its log" in advice
 
 
 @pytest.mark.anyio
@@ -130,9 +130,9 @@ async def test_nothing_there_names_the_command_that_starts_it():
 
 
 @pytest.mark.anyio
-async def test_another_server_is_told_from_ours():
-    """Something answers, but not as a service of Counterpoint does."""
+async def test_another_server_is_recognised():
+    """An HTTP server whose `/readyz` is not that of Counterpoint."""
     async with serve(FastAPI()) as url:
         advice = (await service_at(url)).advice
     assert advice
-    assert "/readyz answers 404, not as a service of Counterpoint does" in advice
+    assert "/readyz answers 404, so this is not a Counterpoint service" in advice

@@ -1,4 +1,4 @@
-"""The README does what it says: its snippets run, its names exist, its tree is the tree."""
+"""The README is accurate: its snippets run, its names exist, and its file tree is complete."""
 
 import json
 import re
@@ -23,7 +23,7 @@ MAKE = [line for snippet in SNIPPETS for line in snippet.splitlines() if line.st
 
 
 def test_every_snippet_is_run_here():
-    """There are commands of make and of curl, and no others."""
+    """Every snippet is a make or a curl command, both of which are tested below."""
     assert len(CURL) >= 2
     assert len(MAKE) >= 2
     assert [line for snippet in SNIPPETS if snippet not in CURL for line in snippet.splitlines() if line not in MAKE] == []
@@ -31,12 +31,12 @@ def test_every_snippet_is_run_here():
 
 @pytest.mark.parametrize("line", MAKE)
 def test_the_targets_of_make_exist(line: str):
-    """As far as make can tell without doing it."""
+    """A dry run of make succeeds."""
     subprocess.run(["bash", "-c", line.replace("make ", "make --dry-run ", 1)], cwd=ROOT, check=True, capture_output=True)
 
 
 async def shell(command: str, **options: Any) -> str:
-    """What a command prints, with the README's address replaced by that of running services."""
+    """Run a command with the README's address replaced by that of running services, and return its output."""
     async with stack(**options) as running:
         address = running.urls[0].removeprefix("http://")
         assert "localhost:8080" in command
@@ -45,8 +45,8 @@ async def shell(command: str, **options: Any) -> str:
 
 
 @pytest.mark.anyio
-async def test_the_first_request_answers_as_it_says():
-    """The solution, why it stopped, the account of both roles and every candidate."""
+async def test_the_first_request_returns_a_solve():
+    """The solution, the stop reason, the usage of both roles and every candidate."""
     result = json.loads(await shell(CURL[0]))
     assert result["solution"]
     assert result["answer"]
@@ -57,8 +57,8 @@ async def test_the_first_request_answers_as_it_says():
 
 
 @pytest.mark.anyio
-async def test_the_second_request_tells_it_as_it_happens():
-    """Events, from the start to the answer."""
+async def test_the_second_request_streams_events():
+    """From the start of the solve to its answer."""
     names = re.findall(r"^event: (.+)$", await shell(CURL[1]), re.MULTILINE)
     assert (names[0], names[-1]) == ("solve.started", "solve.finished")
     assert "step.written" in names
@@ -66,15 +66,15 @@ async def test_the_second_request_tells_it_as_it_happens():
 
 @pytest.mark.anyio
 async def test_every_strategy_is_named():
-    """The sentence that lists the strategies lists those that the service has."""
+    """The sentence that lists the strategies names exactly those of the service."""
     (listed,) = re.findall(r"lists the strategies: ([^.]*?),? with their", README.replace("\n", " "))
     async with stack() as running:
         strategies = (await running.client.get("/strategies")).json()
     assert set(re.findall(r"`(\w+)`", listed)) == {strategy["name"] for strategy in strategies}
 
 
-def test_the_names_in_it_exist():
-    """Commands, variables and linked files."""
+def test_the_names_exist():
+    """Commands, environment variables and linked files."""
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     commands |= {group.name for group in app.registered_groups if group.name}
     assert set(re.findall(r"`counterpoint (\w+)", README)) <= commands
@@ -84,12 +84,12 @@ def test_the_names_in_it_exist():
     assert [link for link in linked if not (ROOT / link).exists()] == []
 
 
-def test_the_tree_is_the_tree():
-    """It names every folder at the top and nothing that is not there; what it names inside a folder is there too."""
+def test_the_tree_is_complete():
+    """It names every top-level folder, and only files and folders that exist."""
     (block,) = re.findall(r"## Project layout\n\n```\n(.*?)```", README, re.DOTALL)
     named: list[str] = []
     for indent, name in re.findall(r"^( *)(\S+)", block, re.MULTILINE):
-        named.append(f"{named_folder(named)}{name}" if indent else name)
+        named.append(f"{_last_folder(named)}{name}" if indent else name)
     assert [name for name in named if not (ROOT / name).exists()] == []
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     files = subprocess.check_output(command, cwd=ROOT, text=True).splitlines()
@@ -97,6 +97,6 @@ def test_the_tree_is_the_tree():
     assert {name for name in named if name.count("/") == 1 and name.endswith("/")} == folders
 
 
-def named_folder(named: list[str]) -> str:
-    """The last folder at the top."""
+def _last_folder(named: list[str]) -> str:
+    """Return the last top-level folder among `named`."""
     return next(name for name in reversed(named) if name.count("/") == 1 and name.endswith("/"))

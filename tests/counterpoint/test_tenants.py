@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai_server import Server
 
-from counterpoint.stack import stack
+from counterpoint.stack import run_stack
 from services.testing import serve
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +34,7 @@ async def test_every_call_of_a_solve_carries_the_cache_salt_of_its_tenant(tmp_pa
         for role in ("ACTOR", "CRITIC"):
             fields = {"ENGINE": "openai", "BASE_URLS": url, "MODEL": "scripted", "DIALECT": "structured"}
             settings |= {f"COUNTERPOINT_{role}_{name}": value for name, value in fields.items()}
-        async with stack(settings) as services:
+        async with run_stack(settings) as services:
             salts: dict[str, set[Any]] = {}
             for tenant, key in KEYS.items():
                 first = len(server.bodies)

@@ -1,4 +1,4 @@
-"""`counterpoint up` and `solve` with real processes."""
+"""`counterpoint up` and `counterpoint solve` with real processes."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def _alive(pid: int) -> bool:
 
 @pytest.fixture
 def running() -> Generator[tuple[subprocess.Popen[str], str]]:
-    """A stack of scripted engines, and its address."""
+    """Run the services on scripted engines; yield the process and its URL."""
     command = [*COMMAND, "up", "--models", "scripted", "--port", str(free_port()), "--set", "LOG_LEVEL=error"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -49,9 +49,9 @@ def running() -> Generator[tuple[subprocess.Popen[str], str]]:
 def test_it_solves_and_leaves_no_process_behind(running: tuple[subprocess.Popen[str], str]):
     """A solve through the command line answers; SIGTERM ends all three services."""
     process, url = running
-    solved = subprocess.run([*COMMAND, "solve", "Add 2 and 3.", "--url", url], capture_output=True, text=True, check=False)
-    assert solved.returncode == 0, solved.stderr
-    assert "answer" in solved.stdout
+    result = subprocess.run([*COMMAND, "solve", "Add 2 and 3.", "--url", url], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "answer" in result.stdout
     children = _children(process.pid)
     assert len(children) == 3
     process.terminate()
@@ -59,8 +59,8 @@ def test_it_solves_and_leaves_no_process_behind(running: tuple[subprocess.Popen[
     assert _gone(children)
 
 
-def test_a_dead_service_is_started_again(running: tuple[subprocess.Popen[str], str]):
-    """After kill -9 of one service there are three again, and the fall is reported."""
+def test_a_dead_service_is_restarted(running: tuple[subprocess.Popen[str], str]):
+    """After kill -9 of one service there are three again, and its exit is reported."""
     process, _ = running
     before = _children(process.pid)
     os.kill(before[1], signal.SIGKILL)
@@ -71,11 +71,11 @@ def test_a_dead_service_is_started_again(running: tuple[subprocess.Popen[str], s
     assert len(_children(process.pid)) == 3
     process.terminate()
     _, errors = process.communicate(timeout=20)
-    assert "ended with code -9; starting it again" in errors
+    assert "exited with code -9; restarting it" in errors
 
 
 def test_killing_up_itself_leaves_nothing(running: tuple[subprocess.Popen[str], str]):
-    """Even kill -9 leaves no service behind."""
+    """Even after kill -9 of the parent no service is left."""
     process, _ = running
     children = _children(process.pid)
     process.kill()
@@ -84,7 +84,7 @@ def test_killing_up_itself_leaves_nothing(running: tuple[subprocess.Popen[str], 
 
 
 def test_solving_where_nothing_listens_exits_3():
-    """The message names the command that starts it."""
+    """The message names the command that starts the services."""
     command = [*COMMAND, "solve", "x", "--url", f"http://127.0.0.1:{free_port()}"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 3
@@ -92,16 +92,16 @@ def test_solving_where_nothing_listens_exits_3():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["up", "--models", "nonsense"], "smollm2"),
         (["up", "--set", "ACTOR_SLOT=2"], "COUNTERPOINT_ACTOR_SLOTS"),
         (["solve", "x", "--strategy", "nonsense"], "strategy"),
     ],
 )
-def test_wrong_usage_is_explained_without_a_trace(arguments: list[str], said: str):
-    """Exit code 2 and a sentence."""
+def test_wrong_usage_is_explained_without_a_traceback(arguments: list[str], message: str):
+    """Exit code 2 and a message."""
     result = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible face through three real servers, with OpenAI's own client."""
+"""The OpenAI-compatible API of three real servers, with OpenAI's own client."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ from services.testing import wait_until
 
 pytestmark = pytest.mark.anyio
 
-ASK: list[Any] = [{"role": "user", "content": "Add 12 and 30 and 7."}]
+MESSAGES: list[Any] = [{"role": "user", "content": "Add 12 and 30 and 7."}]
 IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
 MODELS = ["counterpoint", "counterpoint-refine", "counterpoint-best-of-n", "counterpoint-single", "actor"]
 
@@ -25,13 +25,13 @@ def _account(answer: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def client(running: Stack) -> AsyncGenerator[Any]:
-    """OpenAI's client on the running orchestrator."""
-    async with openai.AsyncOpenAI(base_url=f"{running.urls[0]}/v1", api_key="none", max_retries=0) as found:
-        yield found
+    """Connect OpenAI's client to the running orchestrator."""
+    async with openai.AsyncOpenAI(base_url=f"{running.urls[0]}/v1", api_key="none", max_retries=0) as ai:
+        yield ai
 
 
 async def test_models_are_listed():
-    """The presets, each by its id; another id is not found."""
+    """Every preset is listed and can be retrieved; another id is not found."""
     async with stack() as running, client(running) as ai:
         assert [model.id async for model in ai.models.list()] == MODELS
         assert (await ai.models.retrieve("actor")).owned_by == "counterpoint"
@@ -40,11 +40,11 @@ async def test_models_are_listed():
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_a_completion_is_a_solve_with_its_exact_account(model: str):
-    """Content is the solution; usage is what the engines counted; the account names what was ignored."""
+async def test_a_completion_is_a_solve_with_exact_usage(model: str):
+    """Content is the solution, usage equals the counts of the engines, and ignored parameters are listed."""
     async with stack() as running, client(running) as ai:
         extra = {"logit_bias": {"1": 2}, "user": "somebody"}
-        answer = await ai.chat.completions.create(model=model, messages=ASK, seed=4, max_tokens=300, extra_body=extra)
+        answer = await ai.chat.completions.create(model=model, messages=MESSAGES, seed=4, max_tokens=300, extra_body=extra)
         assert answer.choices[0].message.content
         assert answer.choices[0].finish_reason == "stop"
         assert answer.usage is not None
@@ -54,24 +54,24 @@ async def test_a_completion_is_a_solve_with_its_exact_account(model: str):
         details = answer.usage.completion_tokens_details
         assert details is not None
         assert 0 <= (details.reasoning_tokens or 0) <= answer.usage.completion_tokens
-        thought: Any = getattr(answer.choices[0].message, "reasoning_content", None)
-        assert bool(thought) == (model not in {"counterpoint-single", "actor"})
+        reasoning: Any = getattr(answer.choices[0].message, "reasoning_content", None)
+        assert bool(reasoning) == (model not in {"counterpoint-single", "actor"})
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_a_stream_thinks_first_and_answers_then(model: str):
-    """Role, reasoning, content (never empty), one finish reason, the usage; the same text as without a stream."""
+async def test_a_stream_has_reasoning_before_content(model: str):
+    """Role, reasoning, content (never empty), one finish reason, usage; the same text as without streaming."""
     async with stack() as running, client(running) as ai:
         options: Any = {"include_usage": True}
-        call: dict[str, Any] = {"model": model, "messages": ASK, "seed": 4}
+        call: dict[str, Any] = {"model": model, "messages": MESSAGES, "seed": 4}
         stream: Any = await ai.chat.completions.create(**call, stream=True, stream_options=options)
         chunks: list[Any] = [chunk async for chunk in stream]
         deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
         assert deltas[0].role == "assistant"
         assert all(delta.content != "" for delta in deltas)
         extras: list[dict[str, Any]] = [delta.model_extra or {} for delta in deltas]
-        told = [(delta.content, extra) for delta, extra in zip(deltas, extras, strict=True)]
-        kinds = ["content" if content else "thought" for content, extra in told if content or extra]
+        parts = [(delta.content, extra) for delta, extra in zip(deltas, extras, strict=True)]
+        kinds = ["content" if content else "reasoning" for content, extra in parts if content or extra]
         assert kinds == sorted(kinds, reverse=True), "no reasoning after the first content"
         assert all(extra.get("reasoning") == extra.get("reasoning_content") for extra in extras)
         assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
@@ -84,40 +84,40 @@ async def test_a_stream_thinks_first_and_answers_then(model: str):
         assert written.split() == (whole.choices[0].message.content or "").split()
 
 
-async def test_a_conversation_its_system_text_and_parts():
-    """Several turns, developer's text and lists of text parts reach the actor; the plain actor gets them as they are."""
-    said: list[Any] = [
+async def test_a_conversation_with_a_developer_message_and_text_parts():
+    """All messages and text parts reach the actor; the bare actor gets them without a prompt for steps."""
+    messages: list[Any] = [
         {"role": "developer", "content": "Answer in French."},
         {"role": "user", "content": [{"type": "text", "text": "Add 1 and 2."}, {"type": "text", "text": "Please."}]},
         {"role": "assistant", "content": "3"},
         {"role": "user", "content": "And 4?"},
     ]
     async with stack() as running, client(running) as ai:
-        plain = await ai.chat.completions.create(model="actor", messages=said)
-        solved = await ai.chat.completions.create(model="counterpoint-single", messages=said)
+        plain = await ai.chat.completions.create(model="actor", messages=messages)
+        solved = await ai.chat.completions.create(model="counterpoint-single", messages=messages)
         assert plain.usage is not None
         assert solved.usage is not None
         assert plain.usage.prompt_tokens < solved.usage.prompt_tokens, "without the prompt that asks for steps"
 
 
-async def test_strategy_and_budget_of_our_own():
-    """As in /solve; a limit is an answer, and the reason stands in the account."""
+async def test_strategy_and_budget_in_the_body():
+    """They work as in `/solve`; a solve that reaches its limit still returns an answer."""
     async with stack() as running, client(running) as ai:
         extra = {"strategy": {"name": "best_of_n", "n": 3, "select": "majority", "stop_early": False}}
-        answer = await ai.chat.completions.create(model="counterpoint", messages=ASK, extra_body=extra)
+        answer = await ai.chat.completions.create(model="counterpoint", messages=MESSAGES, extra_body=extra)
         account = _account(answer)
         assert account["strategy"]["n"] == 3
         assert account["usage"]["critic"]["calls"] == 0
         tight = {**extra, "budget": {"max_completion_tokens": 60}}
-        answer = await ai.chat.completions.create(model="counterpoint", messages=ASK, extra_body=tight)
+        answer = await ai.chat.completions.create(model="counterpoint", messages=MESSAGES, extra_body=tight)
         assert answer.usage is not None
         assert answer.usage.completion_tokens <= 60
 
 
-async def test_max_tokens_cuts_each_solution():
-    """The finish reason says so."""
+async def test_max_tokens_truncates_each_solution():
+    """The finish reason is `length`."""
     async with stack() as running, client(running) as ai:
-        answer = await ai.chat.completions.create(model="counterpoint-single", messages=ASK, max_completion_tokens=5)
+        answer = await ai.chat.completions.create(model="counterpoint-single", messages=MESSAGES, max_completion_tokens=5)
         assert answer.choices[0].finish_reason == "length"
 
 
@@ -141,10 +141,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("change", "param"), BAD)
 async def test_bad_input_names_the_parameter(change: dict[str, Any], param: str):
-    """422 in OpenAI's form."""
+    """422 in OpenAI's format."""
     async with stack() as running:
         response = await running.client.post(
-            "/v1/chat/completions", json={"model": "counterpoint", "messages": ASK, **change}
+            "/v1/chat/completions", json={"model": "counterpoint", "messages": MESSAGES, **change}
         )
         assert response.status_code == 422
         error = response.json()["error"]
@@ -154,17 +154,18 @@ async def test_bad_input_names_the_parameter(change: dict[str, Any], param: str)
         assert running.actor.generations == 0
 
 
-async def test_other_errors_have_the_same_form():
-    """What is not JSON, an unknown model, a missing actor: before a stream and without one."""
+async def test_other_errors_have_the_same_format():
+    """A body that is not JSON, an unknown model, and an unreachable actor, with and without streaming."""
     async with stack(without="actor") as running:
         post = running.client.post
         assert (await post("/v1/chat/completions", content=b"{")).json()["error"]["code"] == "invalid_request"
-        missing = await post("/v1/chat/completions", json={"model": "gpt-4", "messages": ASK})
+        missing = await post("/v1/chat/completions", json={"model": "gpt-4", "messages": MESSAGES})
         assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
         for stream in (False, True):
-            away = await post("/v1/chat/completions", json={"model": "counterpoint", "messages": ASK, "stream": stream})
-            assert (away.status_code, away.json()["error"]["code"]) == (503, "not_ready")
-            assert away.headers["retry-after"]
+            body = {"model": "counterpoint", "messages": MESSAGES, "stream": stream}
+            unreachable = await post("/v1/chat/completions", json=body)
+            assert (unreachable.status_code, unreachable.json()["error"]["code"]) == (503, "not_ready")
+            assert unreachable.headers["retry-after"]
 
 
 @pytest.mark.parametrize(
@@ -182,8 +183,8 @@ async def test_other_errors_have_the_same_form():
     ],
     ids=lambda body: str(body[:40]),
 )
-async def test_what_is_no_text_is_refused(body: bytes):
-    """Lone surrogates, null bytes, what is nested without end or is no object: 422, and never a defect."""
+async def test_malformed_bodies_are_refused(body: bytes):
+    """Lone surrogates, null bytes, deep nesting, and JSON that is not an object: 422, never 500."""
     async with stack() as running:
         response = await running.client.post("/v1/chat/completions", content=body)
         assert response.status_code == 422
@@ -191,19 +192,19 @@ async def test_what_is_no_text_is_refused(body: bytes):
 
 
 async def test_a_late_failure_is_an_error_in_the_stream():
-    """The client raises what the stream says."""
+    """The client raises the error of the stream."""
     options = ScriptedOptions(failure_rate=1.0, token_seconds=0.001)
     async with stack(actor=options) as running, client(running) as ai:
-        stream = await ai.chat.completions.create(model="counterpoint", messages=ASK, stream=True)
+        stream = await ai.chat.completions.create(model="counterpoint", messages=MESSAGES, stream=True)
         with pytest.raises(openai.APIError):
             async for _ in stream:
                 pass
 
 
-async def test_leaving_in_the_middle_stops_the_engine():
-    """Closing the client's stream aborts what runs."""
+async def test_closing_a_stream_stops_the_engine():
+    """The engine aborts the calls in flight."""
     async with stack(actor=ScriptedOptions(token_seconds=0.05)) as running, client(running) as ai:
-        stream = await ai.chat.completions.create(model="counterpoint-best-of-n", messages=ASK, stream=True)
+        stream = await ai.chat.completions.create(model="counterpoint-best-of-n", messages=MESSAGES, stream=True)
         async for _ in stream:
             if running.actor.in_flight:
                 break

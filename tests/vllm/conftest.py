@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.stack import Stack, stack
+from counterpoint.stack import Stack, run_stack
 from services.engines.protocol import Engine
 
 SMOLLM2 = Path(sys.prefix) / "smollm2"
@@ -34,7 +34,7 @@ CORES = {"actor": {"VLLM_CPU_OMP_THREADS_BIND": "0"}, "critic": {"VLLM_CPU_OMP_T
 async def pair() -> AsyncGenerator[Stack]:
     """The three services, the pocket pair under vLLM."""
     settings = {**on_vllm("actor", context_length=1024), **on_vllm("critic", context_length=1024)}
-    async with stack(settings, CORES, start_seconds=400) as running:
+    async with run_stack(settings, CORES, start_seconds=400) as running:
         yield running
 
 
@@ -42,7 +42,7 @@ async def pair() -> AsyncGenerator[Stack]:
 async def instructed() -> AsyncGenerator[Stack]:
     """The three services, SmolLM2-135M-Instruct under vLLM in both roles."""
     settings = {**on_vllm("actor", model=SMOLLM2), **on_vllm("critic", model=SMOLLM2)}
-    async with stack(settings, CORES, start_seconds=400) as running:
+    async with run_stack(settings, CORES, start_seconds=400) as running:
         yield running
 
 

@@ -13,7 +13,7 @@ import anyio.abc
 import httpx
 import pytest
 
-from counterpoint.stack import Stack, stack
+from counterpoint.stack import Stack, run_stack
 from counterpoint.supervisor import free_port
 from pocket.problems import problems
 from services.contracts.sampling import Sampling
@@ -106,7 +106,7 @@ async def test_a_replica_is_killed_and_no_solve_is_lost():
         ]
         settings = {"ENGINE": "openai", "BASE_URLS": f"{one},{two}", "MODEL": "pocket-actor"}
         named = {f"COUNTERPOINT_ACTOR_{name}": value for name, value in settings.items()}
-        services = await running.enter_async_context(stack(named, start_seconds=120))
+        services = await running.enter_async_context(run_stack(named, start_seconds=120))
         results: list[dict[str, Any]] = []
         async with anyio.create_task_group() as group:
             for number, problem in enumerate(islice(problems(5, split="dev", level=7), 12)):

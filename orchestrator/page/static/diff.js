@@ -1,4 +1,4 @@
-// What became of a line: its words, kept, removed and added (longest common subsequence).
+// A diff of two texts by words, as kept, removed and added parts (longest common subsequence).
 
 export function diffWords(before, after) {
   const old = before.split(/(\s+)/);
@@ -23,15 +23,15 @@ export function diffWords(before, after) {
 }
 
 export function diffNodes(before, after) {
-  const found = document.createDocumentFragment();
+  const fragment = document.createDocumentFragment();
   for (const { kind, text } of diffWords(before, after)) {
     if (kind === "same") {
-      found.append(text);
+      fragment.append(text);
       continue;
     }
     const node = document.createElement(kind);
     node.textContent = text;
-    found.append(node);
+    fragment.append(node);
   }
-  return found;
+  return fragment;
 }

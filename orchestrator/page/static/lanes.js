@@ -1,10 +1,10 @@
-// Candidates as lanes: steps as they are written, labels as they are judged, refinements as differences.
+// Candidates as lanes: steps as they are written, labels as they are judged, refinements as diffs.
 
 import { diffNodes } from "./diff.js";
 import { mathText } from "./mathtext.js";
 
 const SIGNS = { correct: "✓ correct", incorrect: "✗ incorrect", unsure: "? unsure" };
-const ENDINGS = { length: "cut at its length", cancelled: "cancelled", failed: "failed" };
+const ENDINGS = { length: "truncated", cancelled: "cancelled", failed: "failed" };
 
 function element(tag, className, ...children) {
   const node = document.createElement(tag);
@@ -30,7 +30,7 @@ export class Lanes {
     const node = element("article", "lane", heading, of, steps, foot);
     node.setAttribute("aria-labelledby", heading.id);
     node.dataset.candidate = candidate;
-    this.lanes.set(candidate, { node, steps, foot, parent, texts: [], items: [], answer: null, words: [] });
+    this.lanes.set(candidate, { node, steps, foot, parent, texts: [], items: [], answer: null, notes: [] });
     this.root.append(node);
   }
 
@@ -49,7 +49,7 @@ export class Lanes {
 
   #body(old, text) {
     if (old === undefined) return [mathText(text)];
-    if (old === text) return [element("span", "unseen", "unchanged: "), mathText(text)];
+    if (old === text) return [element("span", "visually-hidden", "unchanged: "), mathText(text)];
     return [diffNodes(old, text)];
   }
 
@@ -67,7 +67,7 @@ export class Lanes {
     const lane = this.lanes.get(candidate);
     if (!lane || !verdict) return;
     const sure = p_correct === null ? "" : `, p(correct) ${p_correct.toFixed(2)}`;
-    lane.words[1] = `Critic: ${SIGNS[verdict] ?? verdict}${first_error ? ` at step ${first_error}` : ""}${sure}`;
+    lane.notes[1] = `Critic: ${SIGNS[verdict] ?? verdict}${first_error ? ` at step ${first_error}` : ""}${sure}`;
     lane.foot.className = `verdict ${verdict}`;
     this.#foot(lane);
   }
@@ -75,12 +75,12 @@ export class Lanes {
   finish({ candidate, answer, finish_reason }) {
     const lane = this.lanes.get(candidate);
     if (!lane) return;
-    lane.words[0] = ENDINGS[finish_reason] ? `${ENDINGS[finish_reason]}.` : answer === null ? "No answer." : `Answer ${answer}.`;
+    lane.notes[0] = ENDINGS[finish_reason] ? `${ENDINGS[finish_reason]}.` : answer === null ? "No answer." : `Answer ${answer}.`;
     this.#foot(lane);
   }
 
   #foot(lane) {
-    lane.foot.textContent = lane.words.filter(Boolean).join(" ");
+    lane.foot.textContent = lane.notes.filter(Boolean).join(" ");
   }
 
   select(candidates) {

@@ -1,17 +1,17 @@
-// Text that a model wrote, as nodes: never as markup. Mathematics between \( \), \[ \], $$ or in \boxed{} is set by KaTeX.
+// Text that a model wrote, as nodes and never as markup. KaTeX renders mathematics in \( \), \[ \], $$ and \boxed{}.
 
 const MATH = /\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$(.+?)\$\$|(\\boxed\{(?:[^{}]|\{[^{}]*\})*\})/gs;
 const LIMITS = { throwOnError: false, trust: false, strict: "ignore", maxExpand: 100, maxSize: 10 };
 
 export function mathText(text) {
-  const found = document.createDocumentFragment();
+  const fragment = document.createDocumentFragment();
   let end = 0;
   for (const match of text.matchAll(MATH)) {
-    found.append(text.slice(end, match.index), typeset(match[1] ?? match[2] ?? match[3] ?? match[4], match[0]));
+    fragment.append(text.slice(end, match.index), typeset(match[1] ?? match[2] ?? match[3] ?? match[4], match[0]));
     end = match.index + match[0].length;
   }
-  found.append(text.slice(end));
-  return found;
+  fragment.append(text.slice(end));
+  return fragment;
 }
 
 function typeset(tex, source) {

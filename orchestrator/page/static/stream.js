@@ -1,18 +1,18 @@
-// Server-sent events over fetch, which unlike EventSource can carry a body and a key.
+// Server-sent events over fetch, which unlike EventSource can send a body and an access key.
 
-export class Refused extends Error {
+export class ProblemError extends Error {
   constructor(problem) {
-    super(problem.detail ?? problem.title ?? "the service refused");
+    super(problem.detail ?? problem.title ?? "the service refused the request");
     this.problem = problem;
   }
 }
 
-export async function ask(path, { method = "GET", body, key, signal, headers = {} } = {}) {
+export async function request(path, { method = "GET", body, key, signal, headers = {} } = {}) {
   const sent = { ...headers };
   if (body !== undefined) sent["content-type"] = "application/json";
   if (key) sent.authorization = `Bearer ${key}`;
   const response = await fetch(path, { method, headers: sent, body: body && JSON.stringify(body), signal });
-  if (!response.ok) throw new Refused(await problemOf(response));
+  if (!response.ok) throw new ProblemError(await problemOf(response));
   return response;
 }
 
@@ -52,14 +52,14 @@ function parse(block) {
 
 const ENDS = new Set(["solve.finished", "solve.failed"]);
 
-// Follows a job to its end; a broken connection is taken up again after the last event that arrived.
+// Follows a job to its end; after a lost connection, resumes behind the last event received.
 export async function followJob(job, { key, signal, onEvent, onLost }) {
   let last = null;
   let wait = 250;
   for (;;) {
     try {
       const headers = last === null ? {} : { "last-event-id": last };
-      const response = await ask(`jobs/${encodeURIComponent(job)}/events`, { key, signal, headers });
+      const response = await request(`jobs/${encodeURIComponent(job)}/events`, { key, signal, headers });
       for await (const event of events(response)) {
         last = event.id;
         wait = 250;
@@ -67,8 +67,8 @@ export async function followJob(job, { key, signal, onEvent, onLost }) {
         if (ENDS.has(event.data.type)) return;
       }
     } catch (error) {
-      const gone = error instanceof Refused && error.problem.status !== 503;
-      if (signal.aborted || gone) throw error;
+      const permanent = error instanceof ProblemError && error.problem.status !== 503;
+      if (signal.aborted || permanent) throw error;
     }
     onLost();
     await new Promise((resolve) => setTimeout(resolve, wait));
@@ -77,8 +77,8 @@ export async function followJob(job, { key, signal, onEvent, onLost }) {
   }
 }
 
-// A solve without a job: it ends with the connection.
+// Follows a solve without a job; the solve is cancelled when the connection closes.
 export async function followSolve(body, { key, signal, onEvent }) {
-  const response = await ask("solve", { method: "POST", body: { ...body, stream: true }, key, signal });
+  const response = await request("solve", { method: "POST", body: { ...body, stream: true }, key, signal });
   for await (const event of events(response)) await onEvent(event.data);
 }

@@ -1,11 +1,11 @@
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, streamText } from "ai";
-import { Heard, abandoned, baseURL, messages, refine, run, strategy } from "./running.mjs";
+import { Transcript, abandoned, baseURL, messages, refine, run, strategy } from "./harness.mjs";
 
 const provider = createOpenAICompatible({ name: "counterpoint", baseURL, apiKey: "none", includeUsage: true });
 const call = { model: provider(refine), messages, seed: 4, maxRetries: 0 };
 
-function told(usage) {
+function account(usage) {
   return {
     total: usage.totalTokens,
     completion: usage.outputTokens,
@@ -16,10 +16,10 @@ function told(usage) {
 
 async function whole(more) {
   const answer = await generateText({ ...call, ...more });
-  const heard = new Heard();
-  heard.add("reasoning", answer.reasoningText);
-  heard.add("content", answer.text);
-  return heard.with({ finish: answer.finishReason, usage: told(answer.usage) });
+  const transcript = new Transcript();
+  transcript.add("reasoning", answer.reasoningText);
+  transcript.add("content", answer.text);
+  return transcript.with({ finish: answer.finishReason, usage: account(answer.usage) });
 }
 
 async function failing(more) {
@@ -35,16 +35,16 @@ await run({
   whole: () => whole({}),
   extra: () => whole({ providerOptions: { counterpoint: { strategy, budget: { max_completion_tokens: 400 } } } }),
   async stream() {
-    const heard = new Heard();
+    const transcript = new Transcript();
     let finish, usage;
     for await (const part of streamText(call).fullStream) {
-      if (part.type === "reasoning-delta") heard.add("reasoning", part.text);
-      if (part.type === "text-delta") heard.add("content", part.text);
+      if (part.type === "reasoning-delta") transcript.add("reasoning", part.text);
+      if (part.type === "text-delta") transcript.add("content", part.text);
       if (part.type === "finish") [finish, usage] = [part.finishReason, part.totalUsage];
       if (part.type === "finish-step") usage = part.usage;
       if (part.type === "error") throw part.error;
     }
-    return heard.with({ finish, usage: told(usage) });
+    return transcript.with({ finish, usage: account(usage) });
   },
   model: () => failing({ model: provider("gpt-4") }),
   parameter: () => failing({ temperature: 9 }),
@@ -57,9 +57,9 @@ await run({
     }
   },
   async abort() {
-    const leaving = new AbortController();
-    for await (const part of streamText({ ...call, abortSignal: leaving.signal }).fullStream) {
-      if (part.type === "reasoning-delta") leaving.abort();
+    const controller = new AbortController();
+    for await (const part of streamText({ ...call, abortSignal: controller.signal }).fullStream) {
+      if (part.type === "reasoning-delta") controller.abort();
       if (part.type === "error") throw part.error;
     }
     await abandoned();

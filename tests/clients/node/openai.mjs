@@ -1,10 +1,10 @@
 import OpenAI from "openai";
-import { Heard, abandoned, baseURL, messages, refine, run, strategy } from "./running.mjs";
+import { Transcript, abandoned, baseURL, messages, refine, run, strategy } from "./harness.mjs";
 
 const client = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
 const streamed = { model: refine, messages, seed: 4, stream: true, stream_options: { include_usage: true } };
 
-function told(usage) {
+function account(usage) {
   return {
     total: usage.total_tokens,
     completion: usage.completion_tokens,
@@ -16,10 +16,10 @@ function told(usage) {
 async function whole(more) {
   const answer = await client.chat.completions.create({ model: refine, messages, seed: 4, ...more });
   const [{ message, finish_reason }] = answer.choices;
-  const heard = new Heard();
-  heard.add("reasoning", message.reasoning_content);
-  heard.add("content", message.content);
-  return heard.with({ finish: finish_reason, usage: told(answer.usage) });
+  const transcript = new Transcript();
+  transcript.add("reasoning", message.reasoning_content);
+  transcript.add("content", message.content);
+  return transcript.with({ finish: finish_reason, usage: account(answer.usage) });
 }
 
 async function failing(body) {
@@ -39,16 +39,16 @@ await run({
   whole: () => whole({}),
   extra: () => whole({ strategy, budget: { max_completion_tokens: 400 } }),
   async stream() {
-    const heard = new Heard();
+    const transcript = new Transcript();
     let finish, usage;
     for await (const chunk of await client.chat.completions.create(streamed)) {
       const choice = chunk.choices[0];
-      heard.add("reasoning", choice?.delta.reasoning_content);
-      heard.add("content", choice?.delta.content);
+      transcript.add("reasoning", choice?.delta.reasoning_content);
+      transcript.add("content", choice?.delta.content);
       finish = choice?.finish_reason ?? finish;
       usage = chunk.usage ?? usage;
     }
-    return heard.with({ finish, usage: told(usage) });
+    return transcript.with({ finish, usage: account(usage) });
   },
   model: () => failing({ model: "gpt-4" }),
   parameter: () => failing({ temperature: 9 }),

@@ -1,4 +1,4 @@
-"""Commands that ask a running service: jobs, replay, a file of problems."""
+"""Commands that use a running service: `jobs`, `replay`, and `solve` with a file of problems."""
 
 import json
 import sys
@@ -17,32 +17,32 @@ pytestmark = pytest.mark.anyio
 COMMAND = [sys.executable, "-m", "counterpoint"]
 
 
-async def told(running: Stack, *arguments: str, code: int = 0) -> tuple[str, str]:
-    """What a command prints."""
+async def run(running: Stack, *arguments: str, code: int = 0) -> tuple[str, str]:
+    """Run a command against the orchestrator, check its exit code, and return its output and its errors."""
     result = await run_process([*COMMAND, *arguments, "--url", running.urls[0]], check=False)
     assert result.returncode == code, result.stderr.decode()
     return result.stdout.decode(), result.stderr.decode()
 
 
-async def test_a_job_from_a_terminal():
-    """Submitted twice under one key, followed, shown, replayed; ending it after its end is refused."""
+async def test_a_job_is_submitted_followed_and_replayed():
+    """The same idempotency key is the same job; ending a finished job is refused."""
     async with stack() as running:
-        asked = ("jobs", "submit", "Add 12 and 30 and 7.", "--seed", "4", "--key", "one", "--strategy", '{"name":"refine"}')
-        printed, warned = await told(running, *asked)
+        submit = ("jobs", "submit", "Add 12 and 30 and 7.", "--seed", "4", "--key", "one", "--strategy", '{"name":"refine"}')
+        printed, warning = await run(running, *submit)
         job = printed.strip()
-        assert "not durable" in warned
-        assert (await told(running, *asked))[0].strip() == job
-        followed, _ = await told(running, "jobs", "follow", job)
+        assert "not durable" in warning
+        assert (await run(running, *submit))[0].strip() == job
+        followed, _ = await run(running, "jobs", "follow", job)
         assert "actor writes c0" in followed
         assert "answer" in followed.splitlines()[-1]
-        assert (await told(running, "replay", job))[0] == followed
-        shown = json.loads((await told(running, "jobs", "show", job))[0])
+        assert (await run(running, "replay", job))[0] == followed
+        shown = json.loads((await run(running, "jobs", "show", job))[0])
         assert (shown["status"], shown["result"]["strategy"]["name"]) == ("succeeded", "refine")
-        events = [json.loads(line) for line in (await told(running, "replay", job, "--json"))[0].splitlines()]
+        events = [json.loads(line) for line in (await run(running, "replay", job, "--json"))[0].splitlines()]
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-        for ending in ("cancel", "answer-now"):
-            assert "job_finished" in (await told(running, "jobs", ending, job, code=1))[1]
-        assert "not_found" in (await told(running, "replay", "nothing", code=1))[1]
+        for command in ("cancel", "answer-now"):
+            assert "job_finished" in (await run(running, "jobs", command, job, code=1))[1]
+        assert "not_found" in (await run(running, "replay", "nothing", code=1))[1]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -56,18 +56,18 @@ async def test_a_file_of_problems_is_solved_and_resumed(tmp_path: Path):
     source.write_text("\n\n".join(map(json.dumps, problems)) + "\n", "utf-8")
     command = ("solve", "-f", str(source), "-o", str(out), "--seed", "4", "--strategy", "single")
     async with stack() as running:
-        output, _ = await told(running, *command, "--max-tokens", "5", code=1)
+        output, _ = await run(running, *command, "--max-tokens", "5", code=1)
         assert "6/6" in output
         assert {row["error"]["code"] for row in _lines(out)} == {"budget_too_small"}
         out.write_text("", "utf-8")
         first = [json.dumps(problem) for problem in problems[:2]]
         (tmp_path / "two.jsonl").write_text("\n".join(first), "utf-8")
-        await told(running, *command[:2], str(tmp_path / "two.jsonl"), *command[3:])
+        await run(running, *command[:2], str(tmp_path / "two.jsonl"), *command[3:])
         calls = running.generations
-        await told(running, *command[:2], str(tmp_path / "two.jsonl"), *command[3:])
+        await run(running, *command[:2], str(tmp_path / "two.jsonl"), *command[3:])
         assert running.generations == calls
         out.write_text(out.read_text("utf-8").replace('"id": 2', '"id": 3') + '{"id": 5, "respon', "utf-8")
-        await told(running, *command)
+        await run(running, *command)
     rows = [row.model_dump() for row in read(out, BatchRow)]
     assert {row["id"]: row["level"] for row in rows} == {1: 0, 3: 1, 5: 2, 7: 3, 9: 4, "last": 5}
     assert all(row["response"]["answer"] == row["answer"] for row in rows)

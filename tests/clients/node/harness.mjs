@@ -1,12 +1,12 @@
-// `node CLIENT.mjs URL CASE...` prints what the client saw in each case: one JSON object, one line.
+// `node CLIENT.mjs URL CASE...` runs the cases and prints the result of each as one line of JSON.
 
 export const baseURL = process.argv[2];
 export const messages = [{ role: "user", content: "Add 12 and 30 and 7." }];
 export const refine = "counterpoint-refine";
 export const strategy = { name: "best_of_n", n: 3, select: "majority", stop_early: false };
 
-// Content and reasoning as they came, joined, and the order of the two kinds without repetitions.
-export class Heard {
+// Joins the deltas of reasoning and content, and records the order of the two kinds without repetitions.
+export class Transcript {
   text = { reasoning: "", content: "" };
   kinds = [];
 
@@ -21,19 +21,19 @@ export class Heard {
   }
 }
 
-// Says that the answer was abandoned, and stays, so that it is not the end of the process that closes the connection.
+// Reports that the response was abandoned and keeps the process alive, so that its exit does not close the connection.
 export async function abandoned() {
-  say({ abandoned: true });
+  print({ abandoned: true });
   for await (const _ of process.stdin);
 }
 
 export async function run(cases) {
   for (const name of process.argv.slice(3)) {
-    const seen = await cases[name]();
-    if (seen !== undefined) say(seen);
+    const result = await cases[name]();
+    if (result !== undefined) print(result);
   }
 }
 
-function say(seen) {
-  process.stdout.write(`${JSON.stringify(seen)}\n`);
+function print(result) {
+  process.stdout.write(`${JSON.stringify(result)}\n`);
 }

@@ -1,4 +1,4 @@
-"""The pages that configure chat frontends say what the service understands."""
+"""The documentation of chat frontends matches the service."""
 
 import re
 from pathlib import Path
@@ -8,17 +8,17 @@ import pytest
 import yaml
 from stack import stack
 
-from orchestrator.openai.presets import PRESETS
+from orchestrator.openai import PRESETS
 
 DOCS = Path(__file__).parents[2] / "docs"
 SENT = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "user": "somebody"}
-"""What LibreChat adds to a request by itself, by its documentation."""
+"""Parameters that LibreChat adds to every request, according to its documentation."""
 
 
 def _block(page: str, language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
-    assert found, f"{page} has no {language}"
-    return found.group(1)
+    match = re.search(rf"```{language}\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
+    assert match, f"{page} has no {language}"
+    return match.group(1)
 
 
 def _endpoint() -> dict[str, Any]:
@@ -27,24 +27,24 @@ def _endpoint() -> dict[str, Any]:
 
 
 @pytest.mark.anyio
-async def test_what_librechat_sends_is_understood():
-    """Its models exist, its additions are a budget that holds, and what it would drop would have been ignored."""
+async def test_requests_of_librechat_are_supported():
+    """Its models exist, its budget takes effect, and the parameters it is told to drop would be ignored."""
     endpoint = _endpoint()
     assert {*endpoint["models"]["default"], endpoint["titleModel"]} == set(PRESETS)
-    said = [{"role": "user", "content": "Add 12 and 30 and 7."}]
+    messages = [{"role": "user", "content": "Add 12 and 30 and 7."}]
     async with stack() as running:
         for model in (*endpoint["models"]["default"], endpoint["titleModel"]):
-            body = {"model": model, "messages": said, **SENT, **endpoint["addParams"]}
-            answered = await running.client.post("/v1/chat/completions", json=body)
-            assert answered.status_code == 200, answered.text
-            account = answered.json()["usage"]["counterpoint"]
+            body = {"model": model, "messages": messages, **SENT, **endpoint["addParams"]}
+            response = await running.client.post("/v1/chat/completions", json=body)
+            assert response.status_code == 200, response.text
+            account = response.json()["usage"]["counterpoint"]
             assert account["ignored"] == sorted(endpoint["dropParams"])
             assert account["budget"]["limits"]["max_seconds"] == endpoint["addParams"]["budget"]["max_seconds"]
             assert endpoint["customParams"]["reasoningKey"] == "reasoning_content"
 
 
-def test_the_table_of_models_is_whole():
-    """Each preset has its line."""
+def test_the_table_of_models_is_complete():
+    """Every preset has a row."""
     page = (DOCS / "open-webui.md").read_text("utf-8")
     assert re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE) == list(PRESETS)
     assert f"TASK_MODEL_EXTERNAL={_endpoint()['titleModel']}" in _block("open-webui.md", "sh")

@@ -1,7 +1,7 @@
-"""`POST /v1/chat/completions`: what clients of OpenAI's API send, as a solve.
+"""The body of `POST /v1/chat/completions`, and its translation to a `SolveRequest`.
 
-Parameters that are not known are ignored and listed; those that would change what is meant are refused: several choices,
-parts that are no text, messages of tools.
+Unknown parameters are ignored and reported; what would change the meaning of the request is refused: more than one choice,
+content parts other than text, messages of tools.
 """
 
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -12,12 +12,11 @@ from pydantic_core import PydanticCustomError
 from orchestrator.openai.presets import Preset, preset
 from orchestrator.request import SolveRequest
 from services.contracts.sampling import MAX_SEED
-from services.errors import InvalidRequest
 from services.problems import invalid
 
 
 def _text(content: object) -> object:
-    """One text out of a list of text parts; null is no text."""
+    """Join a list of text parts; null becomes the empty text."""
     if content is None:
         return ""
     if not isinstance(content, list):
@@ -28,7 +27,7 @@ def _text(content: object) -> object:
             case {"type": "text", "text": str() as text}:
                 texts.append(text)
             case _:
-                raise PydanticCustomError("part_not_text", "only text parts are understood")
+                raise PydanticCustomError("part_not_text", "only text parts are supported")
     return "\n".join(texts)
 
 
@@ -42,7 +41,7 @@ def _stops(stop: object) -> object:
 
 def _one(n: object) -> object:
     if n is not None and n != 1:
-        raise PydanticCustomError("one_choice", "one choice is given for each request: n must be 1")
+        raise PydanticCustomError("one_choice", "a response has exactly one choice: n must be 1")
     return 1
 
 
@@ -66,26 +65,26 @@ BODY: dict[str, Any] = {
         "stream": {"type": "boolean"},
     },
 }
-"""The part of the body that every client sends, as the API's description shows it."""
+"""JSON schema of the commonly used part of the body, for the OpenAPI description."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class ChatMessage(BaseModel):
-    """One turn; whatever else a client sends with it is ignored."""
+    """One message; further fields are ignored."""
 
     role: Annotated[Literal["system", "user", "assistant"], BeforeValidator(_role)]
     content: Annotated[str, BeforeValidator(_text)] = ""
 
 
 class StreamOptions(BaseModel):
-    """What a stream should tell besides."""
+    """Options of a streamed response."""
 
     include_usage: bool = False
 
 
 class ChatRequest(BaseModel):
-    """The body, as far as it is understood; `extra` holds the rest."""
+    """The supported parameters; `model_extra` holds the others."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -105,21 +104,21 @@ class ChatRequest(BaseModel):
 
     @property
     def preset(self) -> Preset:
-        """What the model id stands for. Raises `NotFound`."""
+        """The preset that the model id names. Raises `NotFound`."""
         return preset(self.model)
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream ends with the usage."""
+        """True if a stream ends with the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Names of parameters that were sent and mean nothing here."""
+        """Names of the parameters that were sent but are not supported."""
         return tuple(sorted(self.model_extra or {}))
 
-    def solve(self) -> SolveRequest:
-        """The solve that is asked for. Raises `NotFound` and `InvalidRequest`."""
+    def solve_request(self) -> SolveRequest:
+        """Return the equivalent solve. Raises `NotFound` and `InvalidRequest`."""
         body: dict[str, Any] = {
             "messages": [message.model_dump() for message in self.messages],
             "strategy": self.strategy or dict(self.preset.strategy),
@@ -137,7 +136,7 @@ class ChatRequest(BaseModel):
 
 
 def parse(body: object) -> ChatRequest:
-    """The request in a body. Raises `InvalidRequest`."""
+    """Validate a decoded body. Raises `InvalidRequest`."""
     return _validated(ChatRequest, body)
 
 
@@ -145,8 +144,4 @@ def _validated(kind: type[ModelT], body: object) -> ModelT:
     try:
         return kind.model_validate(body)
     except ValidationError as error:
-        raise _refusal(error) from error
-
-
-def _refusal(error: ValidationError) -> InvalidRequest:
-    return invalid(error.errors(include_url=False))
+        raise invalid(error.errors(include_url=False)) from error

@@ -1,0 +1,80 @@
+"""Solve events as text: one renderer for every face, and a `Style` that holds the wording of one of them.
+
+Everything a model wrote is untrusted and passes through the style's `escape`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from services.contracts.critique import Label, Verdict
+from services.contracts.events import (
+    CandidateFinished,
+    CandidateJudged,
+    CandidateStarted,
+    DegradedEvent,
+    SolveEvent,
+    SolveFinished,
+    StepJudged,
+    StepWritten,
+    VotesChanged,
+)
+
+MAX_VOTE_GROUPS = 3
+"""Number of answers shown of a vote, heaviest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """Templates in the syntax of `str.format`, one per kind of line; where one is None, its events are left out."""
+
+    draft: str
+    refinement: str
+    step: str
+    step_judged: str
+    explanation: str
+    """Part of `step_judged`, where the critic explained itself."""
+    candidate_judged: str
+    probability: str
+    """Part of `candidate_judged`, where the engine gave a probability."""
+    degraded: str
+    unfinished: str | None = None
+    """For a candidate that was cancelled or failed."""
+    vote_group: str | None = None
+    """For each group of answers; a vote is a list of them."""
+    answer: str | None = None
+    labels: Mapping[Label | None, str]
+    verdicts: Mapping[Verdict | None, str]
+    escape: Callable[[str], str] = str
+
+
+def narrate(event: SolveEvent, style: Style) -> str | None:
+    """Return the text of `event` in `style`, without a final line break; None if the style leaves it out."""
+    escape = style.escape
+    text = None
+    match event:
+        case CandidateStarted():
+            template = style.refinement if event.parent else style.draft
+            text = template.format(candidate=escape(event.candidate), parent=escape(event.parent or ""))
+        case StepWritten():
+            text = style.step.format(index=event.index, text=escape(event.text))
+        case StepJudged():
+            explanation = style.explanation.format(text=escape(event.explanation)) if event.explanation else ""
+            text = style.step_judged.format(index=event.index, label=style.labels[event.label], explanation=explanation)
+        case CandidateJudged():
+            p = "" if event.p_correct is None else style.probability.format(p=event.p_correct)
+            verdict = style.verdicts[event.verdict]
+            text = style.candidate_judged.format(candidate=escape(event.candidate), verdict=verdict, probability=p)
+        case CandidateFinished(finish_reason="cancelled" | "failed") if style.unfinished:
+            text = style.unfinished.format(candidate=escape(event.candidate), reason=event.finish_reason)
+        case VotesChanged() if style.vote_group:
+            heaviest = sorted(event.groups, key=lambda group: -group.weight)[:MAX_VOTE_GROUPS]
+            shares = [style.vote_group.format(answer=escape(str(group.answer)), weight=group.weight) for group in heaviest]
+            text = ", ".join(shares)
+        case DegradedEvent():
+            text = style.degraded.format(code=escape(event.code), detail=escape(event.detail))
+        case SolveFinished() if style.answer:
+            answer, usage = escape(str(event.answer)), event.usage
+            text = style.answer.format(answer=answer, stop_reason=event.stop_reason, usage=usage)
+        case _:
+            pass
+    return text
