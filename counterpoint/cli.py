@@ -28,7 +28,7 @@ from counterpoint.options import (
 )
 from counterpoint.shared_engine import SharedEngine
 from counterpoint.up import SCRIPTED, environment, serve, serve_and_solve
-from orchestrator.access.keys import Tenant, digest, fresh
+from orchestrator.access import Tenant, digest, generate_key
 from orchestrator.settings import OrchestratorSettings
 from services import tracing
 from services.app import VERSION
@@ -205,7 +205,7 @@ app.add_typer(evaluate.app, name="eval")
 @app.command()
 def key(tenant: Annotated[str, typer.Argument(help="Name of the tenant: letters, digits, _ . -")]) -> None:
     """Generate an API key for a tenant; print the key, and on standard error its entry for the keys file."""
-    generated = fresh()
+    generated = generate_key()
     try:
         entry = Tenant(tenant=tenant, sha256=digest(generated))
     except ValidationError as error:

@@ -8,12 +8,12 @@ import anyio
 import httpx
 
 from counterpoint.up import known_variables
-from orchestrator.access.keys import Keys
+from orchestrator.access import Keys
 from orchestrator.settings import OrchestratorSettings
 from services.engines.factory import check_model
 from services.engines.models import ModelError
 from services.errors import NotReady
-from services.redis import Store
+from services.redis import RedisProbe
 from services.settings import (
     CONFIG_VARIABLE,
     ActorSettings,
@@ -72,9 +72,9 @@ def _keys(settings: OrchestratorSettings) -> CheckResult:
 
 def _redis(settings: OrchestratorSettings) -> CheckResult:
     async def check() -> None:
-        store = Store(settings.redis_url)
-        async with store.running():
-            await store.check()
+        redis = RedisProbe(settings.redis_url)
+        async with redis.running():
+            await redis.check()
 
     if settings.redis_url is None:
         return CheckResult("jobs: in memory, lost when the orchestrator stops; COUNTERPOINT_REDIS_URL makes them durable")

@@ -16,7 +16,7 @@ from evaluation.role_clients import RoleClients, first_error
 from evaluation.rows import CriticLoopRow, RoundCritiqueRow, SolutionRow
 from evaluation.runs import OnProgress
 from evaluation.statistics import balanced, calibration_error, mean
-from orchestrator.answers import Answers
+from orchestrator.answers import AnswerEquivalence
 from services.contracts.calls import CandidateEvent
 from services.contracts.critique import Critique
 from services.contracts.model import ModelCard
@@ -31,7 +31,7 @@ class CriticLoop:
     """The loop on one problem: every solution graded, every critique kept."""
 
     clients: RoleClients
-    answers: Answers
+    answers: AnswerEquivalence
     item: ProblemItem
     rounds: int
     solutions: list[SolutionRow] = field(default_factory=list[SolutionRow])
@@ -89,7 +89,7 @@ async def measure(
 ) -> list[str]:
     """Run the loop on the problems that have no row in `out`; return the lines of the table."""
     kind = await _kind(clients)
-    answers = Answers()
+    answers = AnswerEquivalence()
 
     async def run_loop(item: ProblemItem) -> CriticLoopRow:
         return await CriticLoop(clients, answers, item, rounds).run(seed, temperature)

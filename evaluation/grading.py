@@ -3,14 +3,14 @@
 import anyio
 
 from evaluation.problem_sets import ProblemItem
-from orchestrator.answers import Answers
+from orchestrator.answers import AnswerEquivalence
 from orchestrator.answers.text import compare
 
 WARM_UP_SECONDS = 60
 """The longest that the mathematics library may take to load."""
 
 
-async def grade(answers: Answers, answer: str | None, item: ProblemItem) -> bool:
+async def grade(answers: AnswerEquivalence, answer: str | None, item: ProblemItem) -> bool:
     """Return whether an answer is right: by the set's own test if it has one, else by text, number and mathematics.
 
     Raises `TimeoutError` if the mathematics library is not loaded in `WARM_UP_SECONDS`.

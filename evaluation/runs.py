@@ -18,7 +18,7 @@ import httpx
 from evaluation.grading import grade
 from evaluation.problem_sets import ProblemItem
 from evaluation.rows import CandidateRow, SolveRow
-from orchestrator.answers import Answers
+from orchestrator.answers import AnswerEquivalence
 from services.contracts.errors import Problem
 from services.contracts.solve import SolveResult
 from services.jsonl import CONCURRENCY, read, resume
@@ -130,7 +130,7 @@ async def run(
     """
     manifest = Manifest.load(out) if (out / MANIFEST).exists() else Manifest(seed, {}, {})
     manifest.extended(plans, items, seed).save(out)
-    answers = Answers()
+    answers = AnswerEquivalence()
     rows: dict[str, list[SolveRow]] = {}
     async with answers.running():
         for plan in plans:
@@ -139,7 +139,9 @@ async def run(
     return rows
 
 
-async def _solve(client: httpx.AsyncClient, answers: Answers, plan: SolvePlan, seed: int, item: ProblemItem) -> SolveRow:
+async def _solve(
+    client: httpx.AsyncClient, answers: AnswerEquivalence, plan: SolvePlan, seed: int, item: ProblemItem
+) -> SolveRow:
     response = await client.post("/solve", json=plan.body(item, seed))
     if response.is_error:
         problem = Problem.model_validate_json(response.content)

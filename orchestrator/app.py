@@ -9,15 +9,11 @@ import anyio
 from docket import Docket
 from fastapi import FastAPI
 
-from orchestrator.access.gate import Gate
-from orchestrator.access.keys import Keys
-from orchestrator.access.limits import Limits
-from orchestrator.answers import Answers
+from orchestrator.access import AuthMiddleware, Keys, TenantQuotas
+from orchestrator.answers import AnswerEquivalence
 from orchestrator.clients import HTTPActor, HTTPCritic
-from orchestrator.jobs.depth import depth
-from orchestrator.jobs.routes import router as jobs_router
-from orchestrator.jobs.store import JobStore
-from orchestrator.jobs.worker import TASK, Workshop
+from orchestrator.jobs import TASK, JobRunner, JobStore
+from orchestrator.jobs import router as jobs_router
 from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.openai.routes import router as openai_router
 from orchestrator.openai.wire import refuse
@@ -29,7 +25,7 @@ from services.app import create_app
 from services.call_context import new_id
 from services.client import client_for
 from services.health import Check
-from services.redis import Store
+from services.redis import RedisProbe
 from services.server import beside
 from services.settings import SettingsError
 
@@ -39,16 +35,16 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     metrics = OrchestratorMetrics()
     clients = client_for(settings.actor_url), client_for(settings.critic_url)
     actor, critic = HTTPActor(clients[0], metrics), HTTPCritic(clients[1], metrics)
-    answers, store = Answers(), Store(settings.redis_url)
+    answers, redis = AnswerEquivalence(), RedisProbe(settings.redis_url)
     docket = docket_of(settings)
-    limits = limits_of(settings, docket)
-    runner = Runner(settings, actor, critic, answers, metrics, limits)
-    workshop = workshop_of(settings, runner, docket)
+    quotas = quotas_of(settings, docket)
+    runner = Runner(settings, actor, critic, answers, metrics, quotas)
+    job_runner = job_runner_of(settings, runner, docket)
     forms = {"/v1/": refuse}
     metrics.most_in_flight.set(settings.max_in_flight)
 
     async def count_jobs() -> None:
-        metrics.set_jobs(*await depth(docket))
+        metrics.set_jobs(*await job_runner.store.queue_length())
 
     metrics.gather = count_jobs
 
@@ -58,25 +54,25 @@ def create(settings: OrchestratorSettings) -> FastAPI:
             for client in clients:
                 opened.push_async_callback(client.aclose)
             await opened.enter_async_context(answers.running())
-            await opened.enter_async_context(store.running())
+            await opened.enter_async_context(redis.running())
             await opened.enter_async_context(docket)
             if settings.redis_url is None:
-                await opened.enter_async_context(workshop.open(docket))
+                await opened.enter_async_context(job_runner.running(docket))
             yield
 
     return create_app(
         title="Counterpoint",
         settings=settings,
         lifespan=lifespan,
-        routers=[router(runner), openai_router(runner), jobs_router(runner, workshop.store, docket), page_router()],
+        routers=[router(runner), openai_router(runner), jobs_router(runner, job_runner.store, docket), page_router()],
         checks={
             "actor": Check(actor.check),
             "critic": Check(critic.check, required=False),
-            "redis": Check(store.check, required=False),
+            "redis": Check(redis.check, required=False),
         },
         service_metrics=metrics,
         forms=forms,
-        guards=[partial(Gate, limits=limits, forms=forms)],
+        guards=[partial(AuthMiddleware, quotas=quotas, forms=forms)],
     )
 
 
@@ -88,13 +84,13 @@ async def work(settings: OrchestratorSettings, *, exposed: bool = False) -> None
     if settings.redis_url is None:
         raise SettingsError("a worker needs COUNTERPOINT_REDIS_URL: without Redis the orchestrator runs its own jobs")
     metrics = OrchestratorMetrics()
-    answers = Answers()
+    answers = AnswerEquivalence()
     async with client_for(settings.actor_url) as acting, client_for(settings.critic_url) as judging:
         docket = docket_of(settings)
         actor, critic = HTTPActor(acting, metrics), HTTPCritic(judging, metrics)
-        runner = Runner(settings, actor, critic, answers, metrics, limits_of(settings, docket))
-        workshop = workshop_of(settings, runner, docket)
-        async with answers.running(), docket, workshop.open(docket), anyio.create_task_group() as group:
+        runner = Runner(settings, actor, critic, answers, metrics, quotas_of(settings, docket))
+        job_runner = job_runner_of(settings, runner, docket)
+        async with answers.running(), docket, job_runner.running(docket), anyio.create_task_group() as group:
             if exposed:
                 group.start_soon(beside, _looked_at(settings, metrics), settings)
             await anyio.sleep_forever()
@@ -102,11 +98,11 @@ async def work(settings: OrchestratorSettings, *, exposed: bool = False) -> None
 
 def _looked_at(settings: OrchestratorSettings, metrics: OrchestratorMetrics) -> FastAPI:
     """What a worker serves: how it is, and what it measures."""
-    store = Store(settings.redis_url)
+    redis = RedisProbe(settings.redis_url)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-        async with store.running():
+        async with redis.running():
             yield
 
     return create_app(
@@ -114,7 +110,7 @@ def _looked_at(settings: OrchestratorSettings, metrics: OrchestratorMetrics) -> 
         settings=settings,
         lifespan=lifespan,
         routers=[],
-        checks={"redis": Check(store.check)},
+        checks={"redis": Check(redis.check)},
         service_metrics=metrics,
     )
 
@@ -125,14 +121,14 @@ def docket_of(settings: OrchestratorSettings) -> Docket:
     return Docket("counterpoint", url, execution_ttl=timedelta(0))  # what became of a job is the store's to know
 
 
-def limits_of(settings: OrchestratorSettings, docket: Docket) -> Limits:
-    """Who may ask for what. Raises `SettingsError`."""
-    return Limits(None if settings.keys_file is None else Keys.load(settings.keys_file), docket)
+def quotas_of(settings: OrchestratorSettings, docket: Docket) -> TenantQuotas:
+    """Return the tenants' limits, from the file of keys if there is one. Raises `SettingsError`."""
+    return TenantQuotas(None if settings.keys_file is None else Keys.load(settings.keys_file), docket)
 
 
-def workshop_of(settings: OrchestratorSettings, runner: Runner, docket: Docket) -> Workshop:
-    """Who runs the jobs of a docket."""
+def job_runner_of(settings: OrchestratorSettings, runner: Runner, docket: Docket) -> JobRunner:
+    """Return the runner of a docket's jobs, registered as its task."""
     ttl, lease = settings.job_ttl_seconds, settings.job_lease_seconds
-    workshop = Workshop(runner, JobStore(docket, ttl, lease, durable=settings.redis_url is not None))
-    docket.register(workshop.run_job, names=[TASK])
-    return workshop
+    job_runner = JobRunner(runner, JobStore(docket, ttl, lease, durable=settings.redis_url is not None))
+    docket.register(job_runner.run_job, names=[TASK])
+    return job_runner

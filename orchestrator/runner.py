@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from orchestrator import strategies
-from orchestrator.access.limits import Limits
-from orchestrator.access.room import Room
+from orchestrator.access import AdmissionQueue, TenantQuotas
 from orchestrator.budget import Ledger, LimitReached, Price
 from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.journal import Journal, JournaledActor, JournaledCritic
@@ -95,16 +94,16 @@ class Runner:
     critic: HTTPCritic
     equivalence: Equivalence
     metrics: OrchestratorMetrics
-    quotas: Limits = field(default_factory=Limits)
-    room: Room = field(init=False)
+    quotas: TenantQuotas = field(default_factory=TenantQuotas)
+    admission: AdmissionQueue = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
-        self.room = Room(settings.max_in_flight, settings.max_waiting, settings.max_waiting_seconds)
+        self.admission = AdmissionQueue(settings.max_in_flight, settings.max_waiting, settings.max_waiting_seconds)
 
     async def admit(self, request: SolveRequest) -> None:
         """Raise the error that prevents a start: `Overloaded`, `NotReady`, `InvalidRequest` for a cost without prices."""
-        self.room.check()
+        self.admission.check()
         if _limits_cost(request.budget) and not any(price.prompt or price.completion for price in self._prices().values()):
             message = "max_cost needs prices: set COUNTERPOINT_ACTOR_PRICE_COMPLETION and its like"
             raise InvalidRequest(
@@ -135,13 +134,13 @@ class Runner:
         """Solve as soon as a place is free, within what is left of the tenant's quota."""
         started = anyio.current_time() if options.started is None else options.started
         limits, journal = self._limits(request.budget, call), options.journal
-        async with self.room.taken(), self.quotas.quota(call.tenant, limits, self.seconds(limits)) as grant:
-            deadline = started + self.seconds(grant.limits)
-            solve = self._solve(request, replace(call, deadline=deadline), grant.limits, emit, options)
+        async with self.admission.slot(), self.quotas.reserve(call.tenant, limits, self.seconds(limits)) as quota:
+            deadline = started + self.seconds(quota.limits)
+            solve = self._solve(request, replace(call, deadline=deadline), quota.limits, emit, options)
             try:
                 return await self._run(request, strategy, solve, started, options)
             finally:
-                grant.spent = 0 if journal is not None and journal.lost else solve.ledger.tokens.total_tokens
+                quota.spent = 0 if journal is not None and journal.lost else solve.ledger.tokens.total_tokens
 
     async def _run(
         self, request: SolveRequest, strategy: Strategy, solve: Solve, started: float, options: RunOptions

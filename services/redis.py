@@ -1,7 +1,8 @@
-"""Redis, where one is configured: the store that outlives a process."""
+"""Redis: a probe of the configured server, and a runner for Lua scripts."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -10,9 +11,22 @@ from services.errors import NotReady
 
 CONNECT_SECONDS = 1.0
 
+RedisClient = Any
+"""A client of `Docket.redis()`: redis-py's, or that of docket's memory backend. They share no public type with `eval`."""
 
-class Store:
-    """A Redis server, or without a URL this process's own memory, which is always there."""
+
+async def run_script(redis: RedisClient, lua: str, keys: Mapping[str, str], **arguments: str | float) -> Any:  # noqa: ANN401 - a script's reply
+    """Run a Lua script as one atomic step and return its reply.
+
+    The script reads every key and every argument as a local variable of the same name; arguments are strings there.
+    """
+    names = [f"local {name} = KEYS[{index}]" for index, name in enumerate(keys, 1)]
+    names += [f"local {name} = ARGV[{index}]" for index, name in enumerate(arguments, 1)]
+    return await redis.eval("\n".join((*names, lua)), len(keys), *keys.values(), *map(str, arguments.values()))
+
+
+class RedisProbe:
+    """Checks that the Redis server at `url` answers; without a URL there is none, and the check always passes."""
 
     def __init__(self, url: str | None) -> None:
         self._redis: Redis | None = None
@@ -20,7 +34,7 @@ class Store:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Open the connections, and close them at the end; nothing is sent before it is needed."""
+        """Hold a connection pool for as long as the context lasts; nothing is sent before the first check."""
         if self._url is None:
             yield
             return
@@ -31,7 +45,7 @@ class Store:
             await self._redis.aclose()
 
     async def check(self) -> None:
-        """Return if the store answers. Raises `NotReady`."""
+        """Raise `NotReady` if the server does not answer."""
         if self._redis is None:
             return
         try:

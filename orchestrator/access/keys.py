@@ -1,4 +1,4 @@
-"""Keys and their tenants, out of a TOML file that holds hashes only."""
+"""Keys and their tenants, read from a TOML file that holds only hashes of the keys."""
 
 import hashlib
 import secrets
@@ -15,15 +15,15 @@ TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class Tenant(Request):
-    """Whose key it is, and what it may ask. No limit where a field is missing."""
+    """An entry of the file: a key's hash, the tenant it belongs to, and the tenant's limits; a missing field is no limit."""
 
     tenant: TenantName
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     burst: Annotated[int, Field(ge=1)] = 1
-    """Requests that may come at once."""
+    """Number of requests that may arrive at once."""
     tokens_per_day: Annotated[int, Field(ge=1)] | None = None
-    """Prompts and completions of both roles, by days of UTC."""
+    """Prompt and completion tokens of both roles, by days of UTC."""
 
 
 class _File(Request):
@@ -31,7 +31,7 @@ class _File(Request):
 
 
 class Keys:
-    """Tenants by their keys. A tenant may have several keys; its limits are those of its first one."""
+    """Tenants by key and by name. A tenant may have several keys; its limits are those of its first entry."""
 
     def __init__(self, tenants: tuple[Tenant, ...]) -> None:
         self._by_hash = {tenant.sha256: tenant.tenant for tenant in tenants}
@@ -49,21 +49,21 @@ class Keys:
             where = ".".join(str(part) for part in first["loc"])
             raise SettingsError(f"{path}: {where}: {first['msg']}") from error
 
-    def of(self, key: str) -> Tenant | None:
-        """Whose key it is. Hashes are looked up, so how long it takes tells nothing of a key."""
+    def tenant_of(self, key: str) -> Tenant | None:
+        """Return the tenant of a key, or None. The lookup is by hash, so its timing reveals nothing about the keys."""
         name = self._by_hash.get(digest(key))
         return None if name is None else self._by_name[name]
 
-    def named(self, name: str) -> Tenant | None:
-        """A tenant."""
+    def tenant_named(self, name: str) -> Tenant | None:
+        """Return the tenant with a name, or None."""
         return self._by_name.get(name)
 
 
 def digest(key: str) -> str:
-    """What the file holds of a key."""
+    """Return the hash under which the file lists a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def fresh() -> str:
-    """A new key, 256 bits."""
+def generate_key() -> str:
+    """Return a new random key of 256 bits."""
     return f"cp-{secrets.token_urlsafe(32)}"

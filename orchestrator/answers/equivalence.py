@@ -1,4 +1,4 @@
-"""Equivalence of answers: at once where text or numbers tell, otherwise by a process that is limited in time and memory."""
+"""Comparison of answers as text and numbers, and where that is undecided, by symbolic mathematics in a worker process."""
 
 import json
 import signal
@@ -12,57 +12,58 @@ import structlog
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from orchestrator.answers.text import Equivalent, compare
+from orchestrator.answers.text import Comparison, compare
 
 LIMIT_SECONDS = 2.0
-"""What a question may take, waiting for the process included."""
+"""Time limit of one comparison, including the wait for the worker."""
 MAX_CHARS = 256
 """Longer answers are compared as text only."""
-MOST_COMPARISONS = 4
-"""An answer is compared by mathematics with this many representatives at most."""
+MAX_COMPARISONS = 4
+"""Representatives with which one answer is compared symbolically, at most."""
 RESTART_SECONDS = 1.0
+"""How long after the death of the worker a new one is started."""
 _MAX_LINE = 64
 
 log = structlog.get_logger("answers")
 
 
 class _Worker:
-    """A process that has said it is ready, and the words it answers with."""
+    """A worker process and its line protocol; see `orchestrator.answers.worker`."""
 
     def __init__(self, process: Process) -> None:
         if process.stdin is None or process.stdout is None:
             raise ValueError("the process needs pipes")
         self.process = process
-        self._questions = process.stdin
-        self._words = BufferedByteReceiveStream(process.stdout)
+        self._requests = process.stdin
+        self._replies = BufferedByteReceiveStream(process.stdout)
 
-    async def word(self) -> str:
-        """The next word. Raises `anyio.IncompleteRead` when the process has ended."""
-        return (await self._words.receive_until(b"\n", _MAX_LINE)).decode()
+    async def reply(self) -> str:
+        """Return the worker's next line. Raises `anyio.IncompleteRead` if it has ended."""
+        return (await self._replies.receive_until(b"\n", _MAX_LINE)).decode()
 
-    async def ask(self, a: str, b: str) -> Equivalent:
-        """What mathematics says. Cancellation kills the comparison, not the process."""
-        await self._questions.send(json.dumps((a, b, LIMIT_SECONDS)).encode() + b"\n")
+    async def compare(self, a: str, b: str) -> Comparison:
+        """Compare two answers symbolically. Cancellation kills the comparison, not the worker."""
+        await self._requests.send(json.dumps((a, b, LIMIT_SECONDS)).encode() + b"\n")
         try:
-            return cast("Equivalent", await self.word())
+            return cast("Comparison", await self.reply())
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 self.process.send_signal(signal.SIGUSR1)
-                await self.word()
+                await self.reply()
             raise
 
 
-class Answers:
-    """Equivalence of answers. Outside `running`, and until its process is warm, mathematics is `unknown`."""
+class AnswerEquivalence:
+    """Decides whether answers are the same. Without a `warm` worker, symbolic comparisons are `unknown`."""
 
     def __init__(self) -> None:
         self.warm = anyio.Event()
         self._worker: _Worker | None = None
-        self._turn = anyio.Lock()
+        self._lock = anyio.Lock()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Warm a process in the background, start it again should it die, and leave none behind."""
+        """Keep a worker process running while the context lasts: start it in the background, restart it if it dies."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._keep_worker)
             try:
@@ -70,39 +71,39 @@ class Answers:
             finally:
                 group.cancel_scope.cancel()
 
-    async def equivalent(self, a: str, b: str) -> Equivalent:
-        """Whether two answers are the same, within `LIMIT_SECONDS`; `unknown` is not `different`."""
-        found = compare(a, b)
-        if found != "unknown":
-            return found
+    async def equivalent(self, a: str, b: str) -> Comparison:
+        """Compare two answers within `LIMIT_SECONDS`; `unknown` does not mean `different`."""
+        comparison = compare(a, b)
+        if comparison != "unknown":
+            return comparison
         with anyio.move_on_after(LIMIT_SECONDS):
-            return await self._by_mathematics(a, b)
+            return await self._compare_symbolically(a, b)
         return "unknown"
 
     async def group_of(self, answer: str, representatives: list[str]) -> int | None:
-        """Index of the first representative that is the same answer; None if there is none.
+        """Return the index of the first representative that is the same answer, or None.
 
-        Text and numbers are tried on all of them, mathematics on the first `MOST_COMPARISONS` that these cannot tell,
-        all within `LIMIT_SECONDS`.
+        All are compared as text and numbers, then the first `MAX_COMPARISONS` of the undecided ones symbolically, within
+        `LIMIT_SECONDS`.
         """
-        found = [compare(answer, other) for other in representatives]
-        if "same" in found:
-            return found.index("same")
-        open_questions = [index for index, verdict in enumerate(found) if verdict == "unknown"]
+        comparisons = [compare(answer, other) for other in representatives]
+        if "same" in comparisons:
+            return comparisons.index("same")
+        undecided = [index for index, comparison in enumerate(comparisons) if comparison == "unknown"]
         with anyio.move_on_after(LIMIT_SECONDS):
-            for index in open_questions[:MOST_COMPARISONS]:
-                if await self._by_mathematics(answer, representatives[index]) == "same":
+            for index in undecided[:MAX_COMPARISONS]:
+                if await self._compare_symbolically(answer, representatives[index]) == "same":
                     return index
         return None
 
-    async def _by_mathematics(self, a: str, b: str) -> Equivalent:
+    async def _compare_symbolically(self, a: str, b: str) -> Comparison:
         if max(len(a), len(b)) > MAX_CHARS:
             return "unknown"
-        async with self._turn:
+        async with self._lock:
             if self._worker is None:
                 return "unknown"
             try:
-                return await self._worker.ask(a, b)
+                return await self._worker.compare(a, b)
             except (anyio.BrokenResourceError, anyio.IncompleteRead, ProcessLookupError):
                 return "unknown"
 
@@ -116,7 +117,7 @@ class Answers:
         process = await _start()
         try:
             worker = _Worker(process)
-            await worker.word()
+            await worker.reply()
             self._worker = worker
             self.warm.set()
             await process.wait()
@@ -128,7 +129,7 @@ class Answers:
 
 
 async def _start() -> Process:
-    """Start a worker; cancelled halfway, it would be killed and not waited for."""
+    """Start a worker; shielded, since a process whose start is cancelled is killed but not waited for."""
     with anyio.CancelScope(shield=True):
         return await anyio.open_process([sys.executable, "-m", "orchestrator.answers.worker"], stderr=None)
     raise AssertionError("a shielded scope was cancelled")

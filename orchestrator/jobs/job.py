@@ -1,4 +1,4 @@
-"""What a job is: to whoever asks for it, and to the worker that runs it."""
+"""A job as its client sees it, and as the worker that has claimed it does."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,30 +7,31 @@ from orchestrator.journal import Record
 from orchestrator.request import SolveRequest
 from services.contracts.base import Reply
 from services.contracts.errors import Problem
-from services.contracts.events import SolveEvent
+from services.contracts.events import AnySolveEvent
 from services.contracts.solve import SolveResult
 
-Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-LIVE: frozenset[Status] = frozenset({"queued", "running"})
-Wish = Literal["cancel", "answer_now"]
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+LIVE: frozenset[JobStatus] = frozenset({"queued", "running"})
+"""The statuses of a job that has not ended."""
+JobCommand = Literal["cancel", "answer_now"]
 
 
-class Fenced(Exception):
-    """Another worker has taken the job over; whatever this one still does is void."""
+class ClaimLost(Exception):
+    """Another worker has claimed the job; this worker's writes have no effect any more."""
 
 
-class Held(Exception):
-    """Another worker is at the job, or was a moment ago."""
+class JobClaimed(Exception):
+    """Another worker holds a claim on the job that has not expired."""
 
 
 class Job(Reply):
-    """A job as `GET /jobs/{id}` shows it. `durable` tells whether it outlives this process.
+    """A job as `GET /jobs/{id}` returns it. `durable` is true if it outlives this process.
 
-    Times are seconds since 1970. `worker` is the host and the process that took it last.
+    Times are seconds since 1970. `worker` is the host and the process of the last claim.
     """
 
     id: str
-    status: Status
+    status: JobStatus
     events_url: str
     durable: bool
     created: float
@@ -43,10 +44,11 @@ class Job(Reply):
 
 
 @dataclass(slots=True)
-class Taken:
-    """A job that a worker runs: under which epoch, what was asked, when it first began, and what is known of it already.
+class ClaimedJob:
+    """A job that this worker runs: the epoch of its claim, its request, and the events and calls recorded before the claim.
 
-    `lost` once another worker has it, or the store could not be reached for too long.
+    `started` is when the job first ran, in seconds since 1970. `lost` is set once another worker has claimed the job, or
+    the store was unreachable for too long.
     """
 
     id: str
@@ -55,6 +57,6 @@ class Taken:
     started: float
     tenant: str
     traceparent: str | None
-    events: list[SolveEvent]
+    events: list[AnySolveEvent]
     records: dict[str, Record]
     lost: bool = False

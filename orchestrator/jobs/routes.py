@@ -1,4 +1,4 @@
-"""`/jobs`: submit, look, follow, cancel, answer now."""
+"""The routes under `/jobs`: submit a job, get it, follow its events, cancel it, or end it with its best answer so far."""
 
 import secrets
 from typing import Annotated
@@ -7,9 +7,9 @@ from docket import Docket
 from fastapi import APIRouter, Depends, Header
 from redis.exceptions import RedisError
 
-from orchestrator.jobs.job import Job, Wish
+from orchestrator.jobs.job import Job, JobCommand
+from orchestrator.jobs.runner import TASK, failed_event
 from orchestrator.jobs.store import JobStore
-from orchestrator.jobs.worker import TASK, failure
 from orchestrator.request import SolveRequest
 from orchestrator.runner import Runner
 from services.call_context import CallContext, call_context
@@ -38,19 +38,19 @@ LastEventID = Annotated[str | None, Header(alias="Last-Event-ID")]
 
 MAX_EVENT_DIGITS = 9
 
-SUBMITTED: Responses = errors(
+SUBMIT_RESPONSES: Responses = errors(
     Unauthenticated, RequestTooLarge, InvalidRequest, IdempotencyConflict, RateLimited, Overloaded, NotReady
 )
-FOUND: Responses = errors(Unauthenticated, NotFound, RateLimited, NotReady)
-FOLLOWED: Responses = {
+GET_RESPONSES: Responses = errors(Unauthenticated, NotFound, RateLimited, NotReady)
+FOLLOW_RESPONSES: Responses = {
     200: {"description": "The job's events, from the first or after `Last-Event-ID`.", "content": {MEDIA_TYPE: {}}},
     **errors(Unauthenticated, NotFound, InvalidRequest, RateLimited, NotReady),
 }
-ENDED: Responses = errors(Unauthenticated, NotFound, JobFinished, RateLimited, NotReady)
+COMMAND_RESPONSES: Responses = errors(Unauthenticated, NotFound, JobFinished, RateLimited, NotReady)
 
 
-class Submitted(Reply):
-    """What a submission answers: where the job is, and whether it outlives the process that took it."""
+class JobReceipt(Reply):
+    """An accepted submission or command: the job's status, the URL of its events, and whether it outlives this process."""
 
     id: str
     status: str
@@ -59,12 +59,12 @@ class Submitted(Reply):
 
 
 def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
-    """The routes of jobs."""
+    """Return the routes of jobs."""
     routes = APIRouter(prefix="/jobs", tags=["jobs"])
 
-    @routes.post("", status_code=202, responses=SUBMITTED)
-    async def submit(request: SolveRequest, call: Call, key: Key = None) -> Submitted:
-        """Submit a solve as a job; the same `Idempotency-Key` and body is the same job."""
+    @routes.post("", status_code=202, responses=SUBMIT_RESPONSES)
+    async def submit(request: SolveRequest, call: Call, key: Key = None) -> JobReceipt:
+        """Submit a solve as a job. The same `Idempotency-Key` with the same body returns the same job."""
         await runner.admit(request)
         body = request.model_dump_json()
         seeded = request if request.sampling.seed is not None else _seeded(request)
@@ -74,17 +74,17 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
                 await docket.add(TASK, key=job.id)(job.id)
             except (RedisError, OSError) as error:
                 raise NotReady(f"jobs are queued in Redis, which cannot be reached: {error}", retry_after=1) from error
-        return _submitted(job)
+        return _receipt(job)
 
-    @routes.get("/{job}", responses=FOUND)
-    async def look(job: str, call: Call) -> Job:
-        """Where a job stands, and its result or its error."""
+    @routes.get("/{job}", responses=GET_RESPONSES)
+    async def get(job: str, call: Call) -> Job:
+        """Get a job: its status, and its result or its error."""
         return await store.get(job, call.tenant)
 
-    @routes.get("/{job}/events", response_model=None, responses=FOLLOWED)
+    @routes.get("/{job}/events", response_model=None, responses=FOLLOW_RESPONSES)
     async def follow(job: str, call: Call, last_event_id: LastEventID = None) -> EventStreamResponse:
-        """A job's events, those that were and those that come; `Last-Event-ID` goes on after an event."""
-        after = _number(last_event_id)
+        """Stream a job's events, past and to come; with `Last-Event-ID`, those after that event."""
+        after = _event_number(last_event_id)
         await store.get(job, call.tenant)
 
         async def produce(emit: Emit) -> None:
@@ -93,42 +93,44 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
 
         return EventStreamResponse(produce, at_once=True)
 
-    @routes.delete("/{job}", status_code=202, responses=ENDED)
-    async def cancel(job: str, call: Call) -> Submitted:
+    @routes.delete("/{job}", status_code=202, responses=COMMAND_RESPONSES)
+    async def cancel(job: str, call: Call) -> JobReceipt:
         """Cancel a job, down to the engines."""
         await store.get(job, call.tenant)
-        return await _wished(store, job, "cancel")
+        return await _send(store, job, "cancel")
 
-    @routes.post("/{job}/answer-now", status_code=202, responses=ENDED)
-    async def answer_now(job: str, call: Call) -> Submitted:
+    @routes.post("/{job}/answer-now", status_code=202, responses=COMMAND_RESPONSES)
+    async def answer_now(job: str, call: Call) -> JobReceipt:
         """End a job with the best candidate so far, or with the first one if there is none yet."""
         await store.get(job, call.tenant)
-        return await _wished(store, job, "answer_now")
+        return await _send(store, job, "answer_now")
 
     return routes
 
 
-async def _wished(store: JobStore, job: str, wish: Wish) -> Submitted:
-    forgotten = wish == "cancel" and await store.forget(job, failure(job, 1, Cancelled("the job was cancelled")))
-    if not forgotten and not await store.wish(job, wish):
+async def _send(store: JobStore, job_id: str, command: JobCommand) -> JobReceipt:
+    cancelled = command == "cancel" and await store.cancel_queued(
+        job_id, failed_event(job_id, 1, Cancelled("the job was cancelled"))
+    )
+    if not cancelled and not await store.send_command(job_id, command):
         raise JobFinished("the job has ended; see its result")
-    return _submitted(await store.get(job))
+    return _receipt(await store.get(job_id))
 
 
-def _submitted(job: Job) -> Submitted:
-    return Submitted(id=job.id, status=job.status, events_url=job.events_url, durable=job.durable)
+def _receipt(job: Job) -> JobReceipt:
+    return JobReceipt(id=job.id, status=job.status, events_url=job.events_url, durable=job.durable)
 
 
 def _seeded(request: SolveRequest) -> SolveRequest:
-    """A job that is taken over draws what it drew before."""
+    """Return the request with a seed, so that a worker that takes the job over draws the same samples."""
     sampling = request.sampling.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
     return request.model_copy(update={"sampling": sampling})
 
 
-def _number(last_event_id: str | None) -> int:
+def _event_number(last_event_id: str | None) -> int:
     if last_event_id is None or last_event_id == "":
         return 0
     if not (last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) <= MAX_EVENT_DIGITS):
-        message = "Last-Event-ID is the number of an event"
+        message = "Last-Event-ID must be the number of an event"
         raise InvalidRequest(message, errors=[FieldError(loc=("header", "Last-Event-ID"), msg=message, type="event_id")])
     return int(last_event_id)

@@ -1,71 +1,135 @@
-"""What happens to a job in one step, as scripts of the store. Every write of a worker carries its epoch.
+"""The atomic steps of a job, one Lua script a function: the signature names what the script reads.
 
-A worker that takes a job over counts its epoch up; whoever still writes under an older one is refused (returns 0).
-Keys are, in this order, those of the job, its events, its wishes, its journal and its lease, as far as a script needs them.
+Every claim of a job raises its epoch. The steps of a claimed job carry the epoch of their claim; where it is no longer the
+job's, they change nothing and return False.
 """
 
-_MINE = "if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end "
+from typing import NamedTuple, Self
 
-TAKE = """
-local status = redis.call('HGET', KEYS[1], 'status')
-if status ~= 'queued' and status ~= 'running' then return 0 end
-if redis.call('EXISTS', KEYS[5]) == 1 then return -1 end
-if not redis.call('HGET', KEYS[1], 'started') then redis.call('HSET', KEYS[1], 'started', ARGV[1]) end
-redis.call('HSET', KEYS[1], 'status', 'running', 'worker', ARGV[3])
-redis.call('SET', KEYS[5], '1', 'PX', ARGV[2])
-return redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-"""
-"""Take a job: its new epoch. ARGV: time, lease in ms, worker. 0: it has ended or is gone; -1: another worker has it."""
+from orchestrator.jobs.job import JobCommand, JobStatus
+from services.contracts.events import AnySolveEvent, SolveFailed
+from services.redis import RedisClient, run_script
 
-HOLD = f"{_MINE} redis.call('SET', KEYS[5], '1', 'PX', ARGV[2]) return 1"
-"""Keep a job from being taken. ARGV: epoch, lease in ms."""
 
-DROP = f"{_MINE} redis.call('DEL', KEYS[5]) return 1"
-"""Let another worker have a job at once. ARGV: epoch."""
+class JobKeys(NamedTuple):
+    """The Redis keys of a job, all in one hash slot of a cluster."""
 
-_ADD = """
-if tonumber(redis.call('HGET', KEYS[1], 'events')) < tonumber(ARGV[2]) then
-    redis.call('XADD', KEYS[2], ARGV[2] .. '-0', 'type', ARGV[3], 'data', ARGV[4])
-    redis.call('HSET', KEYS[1], 'events', ARGV[2])
+    job: str
+    """Hash: status, epoch, number of events, request, tenant, times, worker."""
+    events: str
+    """Stream: the events under their numbers."""
+    commands: str
+    """Stream: the commands of clients."""
+    calls: str
+    """Hash: the journal's records by the keys of their calls."""
+    lease: str
+    """String that expires with the lease of the current claim."""
+
+    @classmethod
+    def of(cls, job_id: str) -> Self:
+        """Return the keys of a job."""
+        name = f"counterpoint:{{{job_id}}}"
+        return cls(name, f"{name}:events", f"{name}:commands", f"{name}:calls", f"{name}:lease")
+
+
+_CHECK_EPOCH = "if redis.call('HGET', job, 'epoch') ~= epoch then return 0 end"
+_ADD_EVENT = """
+if tonumber(redis.call('HGET', job, 'events')) < tonumber(number) then
+    redis.call('XADD', events, number .. '-0', 'type', event_type, 'data', data)
+    redis.call('HSET', job, 'events', number)
 end
 """
 
-APPEND = f"{_MINE}{_ADD} return 1"
-"""Add an event, once. ARGV: epoch, number, type, data."""
 
-KEEP = f"{_MINE} redis.call('HSET', KEYS[4], ARGV[2], ARGV[3]) return 1"
-"""Record a call. ARGV: epoch, key, record."""
+async def create(
+    redis: RedisClient, keys: JobKeys, *, request: str, now: float, tenant: str, traceparent: str | None
+) -> bool:
+    """Store a queued job; return False if it exists already. `traceparent` is the span of the caller."""
+    lua = """
+    if redis.call('EXISTS', job) == 1 then return 0 end
+    redis.call('HSET', job, 'status', 'queued', 'epoch', '0', 'events', '0')
+    redis.call('HSET', job, 'request', request, 'created', now, 'tenant', tenant)
+    redis.call('HSET', job, 'traceparent', traceparent)
+    return 1
+    """
+    arguments = {"request": request, "now": now, "tenant": tenant, "traceparent": traceparent or ""}
+    return bool(await run_script(redis, lua, keys._asdict(), **arguments))
 
-END = f"""{_MINE}{_ADD}
-redis.call('HSET', KEYS[1], 'status', ARGV[5], 'ended', ARGV[6])
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[7]) end
-return 1
-"""
-"""End a job with its last event, which holds the result or the error. ARGV: epoch, number, type, data, status, time, TTL."""
 
-CREATE = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'status', 'queued', 'epoch', '0', 'events', '0')
-redis.call('HSET', KEYS[1], 'request', ARGV[1], 'created', ARGV[2], 'tenant', ARGV[3])
-redis.call('HSET', KEYS[1], 'traceparent', ARGV[4])
-return 1
-"""
-"""Store a job, once. ARGV: request, time, tenant, the caller's span or nothing."""
+async def claim(redis: RedisClient, keys: JobKeys, *, now: float, lease_ms: int, worker: str) -> int:
+    """Claim a job and return its new epoch, 0 if it has ended or does not exist, -1 if another claim's lease still runs."""
+    lua = """
+    local status = redis.call('HGET', job, 'status')
+    if status ~= 'queued' and status ~= 'running' then return 0 end
+    if redis.call('EXISTS', lease) == 1 then return -1 end
+    if not redis.call('HGET', job, 'started') then redis.call('HSET', job, 'started', now) end
+    redis.call('HSET', job, 'status', 'running', 'worker', worker)
+    redis.call('SET', lease, '1', 'PX', lease_ms)
+    return redis.call('HINCRBY', job, 'epoch', 1)
+    """
+    return int(await run_script(redis, lua, keys._asdict(), now=now, lease_ms=lease_ms, worker=worker))
 
-WISH = """
-local status = redis.call('HGET', KEYS[1], 'status')
-if not status then return -1 end
-if status ~= 'queued' and status ~= 'running' then return 0 end
-redis.call('XADD', KEYS[3], '*', 'wish', ARGV[1])
-return 1
-"""
-"""Wish for a job's end. ARGV: the wish. -1: there is no such job; 0: it has ended."""
 
-FORGET = """
-if redis.call('HGET', KEYS[1], 'status') ~= 'queued' then return 0 end
-redis.call('XADD', KEYS[2], '1-0', 'type', ARGV[1], 'data', ARGV[2])
-redis.call('HSET', KEYS[1], 'status', 'cancelled', 'ended', ARGV[3])
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[4]) end
-return 1
-"""
-"""Cancel a job that nobody has begun. ARGV: type and data of its only event, time, TTL."""
+async def renew(redis: RedisClient, keys: JobKeys, epoch: int, *, lease_ms: int) -> bool:
+    """Start the lease of a claim anew."""
+    lua = f"{_CHECK_EPOCH} redis.call('SET', lease, '1', 'PX', lease_ms) return 1"
+    return bool(await run_script(redis, lua, keys._asdict(), epoch=epoch, lease_ms=lease_ms))
+
+
+async def release(redis: RedisClient, keys: JobKeys, epoch: int) -> bool:
+    """End the lease of a claim, so that another worker can claim the job at once."""
+    lua = f"{_CHECK_EPOCH} redis.call('DEL', lease) return 1"
+    return bool(await run_script(redis, lua, keys._asdict(), epoch=epoch))
+
+
+async def append_event(redis: RedisClient, keys: JobKeys, epoch: int, *, event: AnySolveEvent) -> bool:
+    """Add an event under its number, unless that number is taken."""
+    lua = f"{_CHECK_EPOCH} {_ADD_EVENT} return 1"
+    return bool(await run_script(redis, lua, keys._asdict(), epoch=epoch, **_fields(event)))
+
+
+async def record_call(redis: RedisClient, keys: JobKeys, epoch: int, *, call: str, record: str) -> bool:
+    """Add the record of a call to the journal, under the call's key."""
+    lua = f"{_CHECK_EPOCH} redis.call('HSET', calls, call, record) return 1"
+    return bool(await run_script(redis, lua, keys._asdict(), epoch=epoch, call=call, record=record))
+
+
+async def finish(
+    redis: RedisClient, keys: JobKeys, epoch: int, *, event: AnySolveEvent, status: JobStatus, now: float, ttl: int
+) -> bool:
+    """End a job with its last event, which holds the result or the error; all of the job expires after `ttl` seconds."""
+    lua = f"""{_CHECK_EPOCH} {_ADD_EVENT}
+    redis.call('HSET', job, 'status', status, 'ended', now)
+    for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ttl) end
+    return 1
+    """
+    arguments = {"epoch": epoch, **_fields(event), "status": status, "now": now, "ttl": ttl}
+    return bool(await run_script(redis, lua, keys._asdict(), **arguments))
+
+
+async def send_command(redis: RedisClient, keys: JobKeys, *, command: JobCommand) -> int:
+    """Add a command; return 1, or 0 if the job has ended, -1 if there is no such job."""
+    lua = """
+    local status = redis.call('HGET', job, 'status')
+    if not status then return -1 end
+    if status ~= 'queued' and status ~= 'running' then return 0 end
+    redis.call('XADD', commands, '*', 'command', command)
+    return 1
+    """
+    return int(await run_script(redis, lua, keys._asdict(), command=command))
+
+
+async def cancel_queued(redis: RedisClient, keys: JobKeys, *, event: SolveFailed, now: float, ttl: int) -> bool:
+    """Cancel a job that no worker has claimed yet, with its only event; return False if one has."""
+    lua = """
+    if redis.call('HGET', job, 'status') ~= 'queued' then return 0 end
+    redis.call('XADD', events, number .. '-0', 'type', event_type, 'data', data)
+    redis.call('HSET', job, 'status', 'cancelled', 'ended', now)
+    for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ttl) end
+    return 1
+    """
+    return bool(await run_script(redis, lua, keys._asdict(), **_fields(event), now=now, ttl=ttl))
+
+
+def _fields(event: AnySolveEvent) -> dict[str, str | int]:
+    return {"number": event.seq, "event_type": event.type, "data": event.model_dump_json()}

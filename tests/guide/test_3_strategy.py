@@ -13,7 +13,7 @@ import pytest
 from pydantic import Field, ValidationError
 from stack import Stack, stack
 
-from orchestrator.answers import Answers
+from orchestrator.answers import AnswerEquivalence
 from orchestrator.candidates import Candidate
 from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.metrics import OrchestratorMetrics
@@ -58,7 +58,7 @@ class SecondOpinion(Strategy):
 async def a_runner(running: Stack) -> AsyncGenerator[Runner]:
     """Run the orchestrator's own runner on the role services of a stack."""
     _, actor_url, critic_url = running.urls
-    metrics, answers = OrchestratorMetrics(), Answers()
+    metrics, answers = OrchestratorMetrics(), AnswerEquivalence()
     async with client_for(actor_url) as actor, client_for(critic_url) as critic, answers.running():
         yield Runner(OrchestratorSettings.load(), HTTPActor(actor, metrics), HTTPCritic(critic, metrics), answers, metrics)
 

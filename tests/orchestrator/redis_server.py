@@ -1,4 +1,4 @@
-"""A real Redis for tests, which can be killed and started again on what it wrote."""
+"""A real Redis for tests, which can be killed and restarted on the files that it wrote."""
 
 import subprocess
 from collections.abc import Generator
@@ -9,7 +9,7 @@ from counterpoint.supervisor import free_port
 
 
 class RedisServer:
-    """A redis-server on a port of its own, every write on disk before it is answered."""
+    """A redis-server on its own port, which writes every change to disk before it answers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -18,7 +18,7 @@ class RedisServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, on what is in its folder; returns once it answers."""
+        """Start it on the files in its folder; return once it accepts connections."""
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -26,11 +26,11 @@ class RedisServer:
         assert any(b"Ready to accept" in line for line in iter(self.process.stdout.readline, b""))
 
     def keys(self, pattern: str) -> bytes:
-        """The names of what it holds."""
+        """Return the names of its keys that match a pattern."""
         return subprocess.check_output(["redis-cli", "-p", str(self.port), "keys", pattern]).strip()
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as a power cut would."""
         assert self.process
         assert self.process.stdout
         self.process.kill()
@@ -40,7 +40,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server(folder: Path) -> Generator[RedisServer]:
-    """A Redis that runs for as long as the context lasts."""
+    """Run a Redis server for as long as the context lasts."""
     server = RedisServer(folder)
     server.start()
     try:

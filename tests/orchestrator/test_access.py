@@ -1,4 +1,4 @@
-"""Keys, rates, quotas and room, through the running service; on Redis and in memory."""
+"""Keys, rates, quotas and the admission queue, through the running service; on Redis and in memory."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from redis_server import RedisServer, redis_server
 from stack import Stack, stack
 
-from orchestrator.access.keys import Keys, Tenant, digest, fresh
-from orchestrator.access.limits import RATE, Limits
+from orchestrator.access import Keys, Tenant, TenantQuotas, digest, generate_key
+from orchestrator.access.quotas import count_request
 from services.call_context import new_id
 from services.contracts.solve import Budget
 from services.engines.scripted import ScriptedOptions
@@ -25,24 +25,24 @@ from services.testing import wait_until
 
 pytestmark = pytest.mark.anyio
 
-ASK = {"problem": "Add 12 and 30 and 7.", "strategy": "single", "sampling": {"seed": 4}}
+REQUEST = {"problem": "Add 12 and 30 and 7.", "strategy": "single", "sampling": {"seed": 4}}
 CHAT = {"model": "counterpoint-single", "messages": [{"role": "user", "content": "Add 1 and 2."}]}
 OPEN = ("/", "/strategies", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/static/main.js")
 
 
 @pytest.fixture(params=["memory", "redis"])
 def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[RedisServer | None]:
-    """Where limits are counted."""
+    """The Redis server that counts limits, or None where memory does."""
     with ExitStack() as opened:
         yield opened.enter_context(redis_server(tmp_path)) if request.param == "redis" else None
 
 
 @asynccontextmanager
-async def guarded(
+async def stack_with_keys(
     tmp_path: Path, redis: RedisServer | None = None, critic: ScriptedOptions | None = None, **limits: float
 ) -> AsyncGenerator[tuple[Stack, dict[str, dict[str, str]]]]:
-    """The stack with keys of two tenants, `limits` being the first one's, and the header of each key."""
-    keys = {name: fresh() for name in ("physics", "other")}
+    """Run the stack with a key for each of two tenants, the first with `limits`; yield it with the header of each key."""
+    keys = {name: generate_key() for name in ("physics", "other")}
     entries = [f'[[keys]]\ntenant = "{name}"\nsha256 = "{digest(key)}"' for name, key in keys.items()]
     entries[0] += "".join(f"\n{name} = {value}" for name, value in limits.items())
     path = tmp_path / "keys.toml"
@@ -52,16 +52,16 @@ async def guarded(
         yield running, {name: {"Authorization": f"Bearer {key}"} for name, key in keys.items()}
 
 
-async def asked(running: Stack, headers: dict[str, str], **fields: Any) -> httpx.Response:
-    """`POST /solve`."""
-    return await running.client.post("/solve", json={**ASK, **fields}, headers=headers)
+async def post_solve(running: Stack, headers: dict[str, str], **fields: Any) -> httpx.Response:
+    """Send `POST /solve`."""
+    return await running.client.post("/solve", json={**REQUEST, **fields}, headers=headers)
 
 
-async def test_a_key_is_wanted_where_it_costs_something(tmp_path: Path):
-    """Without a known key 401, in each face's form, and no engine is asked; what costs nothing stays open."""
-    async with guarded(tmp_path) as (running, headers):
+async def test_routes_that_cost_something_require_a_key(tmp_path: Path):
+    """Without a known key they answer 401 in the format of their API, and call no engine; all other routes stay open."""
+    async with stack_with_keys(tmp_path) as (running, headers):
         for wrong in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": headers["physics"]["Authorization"][7:]}):
-            refused = await asked(running, wrong)
+            refused = await post_solve(running, wrong)
             assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
             assert refused.headers["www-authenticate"] == "Bearer"
             for method, path in (("POST", "/jobs"), ("GET", "/jobs/x"), ("DELETE", "/jobs/x"), ("GET", "/jobs/x/events")):
@@ -71,104 +71,105 @@ async def test_a_key_is_wanted_where_it_costs_something(tmp_path: Path):
         assert running.generations == 0
         for path in OPEN:
             assert (await running.client.get(path)).status_code == 200, path
-        assert (await asked(running, headers["physics"])).status_code == 200
+        assert (await post_solve(running, headers["physics"])).status_code == 200
         chat = await running.client.post("/v1/chat/completions", json=CHAT, headers=headers["other"])
         assert chat.status_code == 200
 
 
-async def test_a_rate_is_held(tmp_path: Path, redis: RedisServer | None):
-    """A burst passes, then one at a time; the refusal names the limit and when to come back; others are not touched."""
-    async with guarded(tmp_path, redis, requests_per_minute=6, burst=3) as (running, headers):
-        found = [await asked(running, headers["physics"]) for _ in range(5)]
-        assert [response.status_code for response in found] == [200, 200, 200, 429, 429]
-        told = found[3].json()
-        assert (told["code"], told["limit"]["name"], told["limit"]["value"]) == ("rate_limited", "requests_per_minute", 6)
-        assert 1 <= int(found[3].headers["retry-after"]) <= 10
+async def test_a_rate_is_enforced(tmp_path: Path, redis: RedisServer | None):
+    """After a burst, requests are refused with the limit and a `Retry-After`; other tenants are not affected."""
+    async with stack_with_keys(tmp_path, redis, requests_per_minute=6, burst=3) as (running, headers):
+        responses = [await post_solve(running, headers["physics"]) for _ in range(5)]
+        assert [response.status_code for response in responses] == [200, 200, 200, 429, 429]
+        problem = responses[3].json()
+        limit = problem["limit"]
+        assert (problem["code"], limit["name"], limit["value"]) == ("rate_limited", "requests_per_minute", 6)
+        assert 1 <= int(responses[3].headers["retry-after"]) <= 10
         chat = await running.client.post("/v1/chat/completions", json=CHAT, headers=headers["physics"])
         assert (chat.status_code, chat.json()["error"]["type"]) == (429, "rate_limit_error")
-        assert (await asked(running, headers["other"])).status_code == 200
+        assert (await post_solve(running, headers["other"])).status_code == 200
 
 
 async def test_a_quota_is_exact(tmp_path: Path, redis: RedisServer | None):
-    """What solves and jobs spend is counted to the token; a solve's limit is what is left; then nothing is begun."""
-    async with guarded(tmp_path, redis, tokens_per_day=1_000) as (running, headers):
-        first = (await asked(running, headers["physics"])).json()
+    """Spending is counted to the token; a solve's limit is what is left of the quota, and without any left it is refused."""
+    async with stack_with_keys(tmp_path, redis, tokens_per_day=1_000) as (running, headers):
+        first = (await post_solve(running, headers["physics"])).json()
         assert first["budget"]["limits"]["max_tokens"] == 1_000
         spent = first["usage"]["total_tokens"]
-        second = (await asked(running, headers["physics"])).json()
+        second = (await post_solve(running, headers["physics"])).json()
         assert second["budget"]["limits"]["max_tokens"] == 1_000 - spent
         spent += second["usage"]["total_tokens"]
-        failing = await asked(running, headers["physics"], budget={"max_tokens": 3})
+        failing = await post_solve(running, headers["physics"], budget={"max_tokens": 3})
         assert failing.json()["code"] == "budget_too_small"
-        while (response := await asked(running, headers["physics"])).status_code == 200:
+        while (response := await post_solve(running, headers["physics"])).status_code == 200:
             spent += response.json()["usage"]["total_tokens"]
         assert spent <= 1_000
         assert response.json()["code"] in {"budget_too_small", "quota_exhausted"}
         assert sum(running.engine_tokens()) == spent
-        assert (await asked(running, headers["other"])).status_code == 200
+        assert (await post_solve(running, headers["other"])).status_code == 200
 
 
-async def test_what_is_set_aside_cannot_be_spent_twice(tmp_path: Path, redis: RedisServer | None):
-    """Two at a time under a quota for one: the second one waits for nothing and is refused; a hang-up gives it back."""
+async def test_reserved_tokens_cannot_be_spent_twice(tmp_path: Path, redis: RedisServer | None):
+    """While one solve has reserved the whole quota, a second one is refused at once; a disconnect frees the reservation."""
     slow = ScriptedOptions(token_seconds=30)
-    ask = {"strategy": {"name": "refine", "gate_depth": "explain"}}
-    async with guarded(tmp_path, redis, slow, tokens_per_day=64_000) as (running, headers):
+    critiqued = {"strategy": {"name": "refine", "gate_depth": "explain"}}
+    async with stack_with_keys(tmp_path, redis, slow, tokens_per_day=64_000) as (running, headers):
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: asked(running, headers["physics"], **ask))
+            group.start_soon(lambda: post_solve(running, headers["physics"], **critiqued))
             await wait_until(lambda: running.critic.in_flight == 1)
-            refused = await asked(running, headers["physics"])
+            refused = await post_solve(running, headers["physics"])
             assert (refused.status_code, refused.json()["code"]) == (429, "quota_exhausted")
             assert int(refused.headers["retry-after"]) > 0
             group.cancel_scope.cancel()
         await wait_until(lambda: running.critic.in_flight == 0)
         async with httpx.AsyncClient(base_url=running.urls[0]) as client:
-            again = await client.post("/solve", json=ASK, headers=headers["physics"])
+            again = await client.post("/solve", json=REQUEST, headers=headers["physics"])
             with anyio.fail_after(10):
                 while again.status_code != 200:
-                    again = await client.post("/solve", json=ASK, headers=headers["physics"])
+                    again = await client.post("/solve", json=REQUEST, headers=headers["physics"])
         left = again.json()["budget"]["limits"]["max_tokens"]
         assert left == 64_000 - sum(running.engine_tokens()) + again.json()["usage"]["total_tokens"]
 
 
 async def test_a_job_belongs_to_its_tenant(tmp_path: Path):
-    """For anybody else it is not there; its tokens are charged; an idempotency key is its tenant's own."""
-    async with guarded(tmp_path, tokens_per_day=50_000) as (running, headers):
-        keyed = {name: {**header, "Idempotency-Key": "one"} for name, header in headers.items()}
-        mine, other = [(await running.client.post("/jobs", json=ASK, headers=keyed[name])).json()["id"] for name in keyed]
+    """Other tenants get 404 for it, its tokens are charged to its tenant, and idempotency keys are separate by tenant."""
+    async with stack_with_keys(tmp_path, tokens_per_day=50_000) as (running, headers):
+        keyed = [{**header, "Idempotency-Key": "one"} for header in headers.values()]
+        mine, other = [(await running.client.post("/jobs", json=REQUEST, headers=key)).json()["id"] for key in keyed]
         assert mine != other
         await running.client.get(f"/jobs/{mine}/events", headers=headers["physics"])
         for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events"), ("POST", "/answer-now")):
             refused = await running.client.request(method, f"/jobs/{mine}{path}", headers=headers["other"])
             assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
-        found = (await running.client.get(f"/jobs/{mine}", headers=headers["physics"])).json()
-        after = (await asked(running, headers["physics"])).json()
-        assert after["budget"]["limits"]["max_tokens"] == 50_000 - found["result"]["usage"]["total_tokens"]
+        job = (await running.client.get(f"/jobs/{mine}", headers=headers["physics"])).json()
+        after = (await post_solve(running, headers["physics"])).json()
+        assert after["budget"]["limits"]["max_tokens"] == 50_000 - job["result"]["usage"]["total_tokens"]
 
 
-async def test_limits_that_cannot_be_checked_are_not_guessed(tmp_path: Path):
-    """Redis away: a key with limits is told so, one without is served."""
+async def test_limits_that_cannot_be_checked_refuse_the_request(tmp_path: Path):
+    """While Redis is away, a key with limits gets 503, and one without limits is served."""
     with redis_server(tmp_path) as redis:
-        async with guarded(tmp_path, redis, requests_per_minute=600, burst=10) as (running, headers):
-            assert (await asked(running, headers["physics"])).status_code == 200
+        async with stack_with_keys(tmp_path, redis, requests_per_minute=600, burst=10) as (running, headers):
+            assert (await post_solve(running, headers["physics"])).status_code == 200
             redis.kill()
-            refused = await asked(running, headers["physics"])
+            refused = await post_solve(running, headers["physics"])
             assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
-            assert (await asked(running, headers["other"])).status_code == 200
+            assert (await post_solve(running, headers["other"])).status_code == 200
 
 
-async def test_four_times_as_many_as_there_is_room_for():
-    """Every one is answered, or told to come back; never more than the room at work; afterwards all is as before."""
+async def test_four_times_the_admitted_load():
+    """Every request is answered or refused with a `Retry-After`, and no more than `max_in_flight` solves run at a time."""
     slow = ScriptedOptions(token_seconds=0.01)
     most = 0
     async with stack(slow, max_in_flight=4, max_waiting=4) as running:
-        found: Counter[int] = Counter()
+        statuses: Counter[int] = Counter()
 
         async def one() -> None:
             nonlocal most
             async with httpx.AsyncClient(base_url=running.urls[0], timeout=30) as client:
-                response = await client.post("/solve", json=ASK)
+                response = await client.post("/solve", json=REQUEST)
             most = max(most, running.actor.in_flight)
-            found[response.status_code] += 1
+            statuses[response.status_code] += 1
             if response.status_code == 503:
                 assert response.json()["code"] == "overloaded"
                 assert int(response.headers["retry-after"]) >= 1
@@ -176,25 +177,25 @@ async def test_four_times_as_many_as_there_is_room_for():
         async with anyio.create_task_group() as group:
             for _ in range(32):
                 group.start_soon(one)
-        assert set(found) == {200, 503}
-        assert found[200] >= 8
+        assert set(statuses) == {200, 503}
+        assert statuses[200] >= 8
         assert most <= 4
-        assert (await asked(running, {})).status_code == 200
+        assert (await post_solve(running, {})).status_code == 200
 
 
-async def test_waiting_has_an_end_and_can_be_left():
-    """Who waits too long is told so; who hangs up makes room in the queue."""
+async def test_waiting_is_limited_and_can_be_cancelled():
+    """A request that waits too long is refused; one whose client disconnects leaves the queue."""
     slow = ScriptedOptions(token_seconds=30)
     tight = stack(slow, max_in_flight=1, max_waiting=1, max_waiting_seconds=0.3)
     async with tight as running, anyio.create_task_group() as group:
-        group.start_soon(lambda: asked(running, {}))
+        group.start_soon(lambda: post_solve(running, {}))
         await wait_until(lambda: running.actor.in_flight == 1)
         for _ in range(2):
-            waited = await asked(running, {})
+            waited = await post_solve(running, {})
             assert (waited.json()["code"], waited.json()["limit"]["name"]) == ("overloaded", "max_waiting_seconds")
         with anyio.move_on_after(0.05):
-            await asked(running, {})
-        waited = await asked(running, {})
+            await post_solve(running, {})
+        waited = await post_solve(running, {})
         assert waited.json()["limit"]["name"] == "max_waiting_seconds"
         group.cancel_scope.cancel()
 
@@ -205,61 +206,61 @@ async def test_waiting_has_an_end_and_can_be_left():
     burst=st.integers(1, 5),
     rate=st.sampled_from([30, 60, 240]),
 )
-def test_a_rate_lets_through_what_its_definition_does(gaps: list[int], burst: int, rate: int):
-    """Against the definition: `burst` at once, one an interval in the long run; a refusal says when to come back."""
+def test_a_rate_admits_what_its_definition_does(gaps: list[int], burst: int, rate: int):
+    """Compare with the definition: `burst` at once, then one an interval; a refused request is admitted after its wait."""
 
-    async def passed() -> list[tuple[int, int]]:
-        async with Docket("test", f"memory://{new_id('test')}") as docket, docket.redis() as client:
-            redis: Any = client
+    async def count_all() -> list[tuple[int, int]]:
+        async with Docket("test", f"memory://{new_id('test')}") as docket, docket.redis() as redis:
             now = 1_000_000
-            found: list[tuple[int, int]] = []
+            waits: list[tuple[int, int]] = []
             for gap in gaps:
                 now += gap
-                found.append((now, int(await redis.eval(RATE, 1, "key", str(now), str(60_000 / rate), str(burst)))))
-            return found
+                wait = await count_request(redis, "key", now_ms=now, interval_ms=60_000 / rate, burst=burst)
+                waits.append((now, wait))
+            return waits
 
     interval = 60_000 / rate
-    through: list[int] = []
-    for now, wait in anyio.run(passed):
+    admitted: list[int] = []
+    for now, wait in anyio.run(count_all):
         due = 0.0
-        for earlier in through:
+        for earlier in admitted:
             due = max(due, earlier) + interval
         allowed = due - interval * (burst - 1) <= now
         assert (wait == 0) == allowed
         if wait:
             assert due - interval * (burst - 1) <= now + wait
         else:
-            through.append(now)
+            admitted.append(now)
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), quota=st.integers(1, 500))
 def test_a_quota_is_never_overspent(data: st.DataObject, quota: int):
-    """Whatever overlaps: what was granted and not given back, and what was spent, is within the quota at any time."""
+    """However reservations overlap, what is reserved and what is spent stay within the quota at any time."""
     tenant = Tenant(tenant="t", sha256="0" * 64, tokens_per_day=quota)
 
     async def run() -> None:
         async with Docket("test", f"memory://{new_id('test')}") as docket:
-            limits = Limits(Keys((tenant,)), docket)
+            quotas = TenantQuotas(Keys((tenant,)), docket)
             spent = 0
             held: list[tuple[int, Any, Any]] = []
             for _ in range(data.draw(st.integers(1, 12))):
                 if held and data.draw(st.booleans()):
-                    granted, scope, grant = held.pop(data.draw(st.integers(0, len(held) - 1)))
-                    grant.spent = data.draw(st.integers(0, granted))
-                    spent += grant.spent
+                    granted, scope, share = held.pop(data.draw(st.integers(0, len(held) - 1)))
+                    share.spent = data.draw(st.integers(0, granted))
+                    spent += share.spent
                     await scope.__aexit__(None, None, None)
                     continue
-                scope = limits.quota("t", Budget(max_tokens=data.draw(st.integers(1, 300))), 60)
+                scope = quotas.reserve("t", Budget(max_tokens=data.draw(st.integers(1, 300))), 60)
                 left = quota - spent - sum(entry[0] for entry in held)
                 try:
-                    grant = await scope.__aenter__()
+                    share = await scope.__aenter__()
                 except QuotaExhausted:
                     assert left == 0
                     continue
-                assert grant.limits.max_tokens is not None
-                assert 1 <= grant.limits.max_tokens <= left
-                held.append((grant.limits.max_tokens, scope, grant))
+                assert share.limits.max_tokens is not None
+                assert 1 <= share.limits.max_tokens <= left
+                held.append((share.limits.max_tokens, scope, share))
             for _, scope, _ in held:
                 await scope.__aexit__(None, None, None)
 

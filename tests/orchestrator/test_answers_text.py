@@ -1,4 +1,4 @@
-"""What is told of two answers by their text alone."""
+"""Comparison of answers as text, numbers and choices."""
 
 from fractions import Fraction
 
@@ -46,40 +46,40 @@ UNKNOWN = [("x+1", "1+x"), (r"\sqrt{4}", "2"), ("1/0", "2"), ("12 34", "1234"), 
 
 @pytest.mark.parametrize(("a", "b"), SAME)
 def test_same(a: str, b: str):
-    """Dress, notation of numbers and the form of a choice do not matter, in either direction."""
+    """Decoration, the notation of numbers and the form of a choice do not matter, in either order."""
     assert compare(a, b) == compare(b, a) == "same"
 
 
 @pytest.mark.parametrize(("a", "b"), DIFFERENT)
 def test_different(a: str, b: str):
-    """Two numbers, quantities or choices that differ are different, in either direction."""
+    """Two numbers, quantities or choices that differ are different, in either order."""
     assert compare(a, b) == compare(b, a) == "different"
 
 
 @pytest.mark.parametrize(("a", "b"), UNKNOWN)
 def test_unknown(a: str, b: str):
-    """What needs mathematics, or is no number, is not guessed."""
+    """Answers that need symbolic comparison are not guessed, in either order."""
     assert compare(a, b) == compare(b, a) == "unknown"
 
 
 @given(st.integers(-(10**12), 10**12), st.integers(1, 10**6))
-def test_a_fraction_is_read_exactly(above: int, below: int):
-    """A fraction written with a slash or in LaTeX has its value."""
-    sign = "-" if above < 0 else ""
-    value = (Fraction(above, below), "")
-    assert quantity(normalise(f"{above}/{below}")) == value
-    assert quantity(normalise(rf"${sign}\dfrac{{{abs(above)}}}{{{below}}}$")) == value
+def test_a_fraction_is_parsed_exactly(numerator: int, denominator: int):
+    """A fraction has its exact value, whether written with a slash or in LaTeX."""
+    sign = "-" if numerator < 0 else ""
+    value = (Fraction(numerator, denominator), "")
+    assert quantity(normalise(f"{numerator}/{denominator}")) == value
+    assert quantity(normalise(rf"${sign}\dfrac{{{abs(numerator)}}}{{{denominator}}}$")) == value
 
 
 @given(st.integers(-(10**15), 10**15), st.integers(-(10**15), 10**15))
 def test_integers_are_the_same_iff_equal(a: int, b: int):
-    """Thousands commas change nothing, and equality of values decides."""
+    """Integers are compared by value, with or without commas between thousands."""
     assert compare(f"{a:,}", str(a)) == "same"
     assert compare(f"{a:,}", str(b)) == ("same" if a == b else "different")
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_any_text_is_compared_without_an_error(a: str, b: str):
-    """Whatever a model wrote, comparing is symmetric, and a text is the same as itself."""
+    """For any text, comparison is symmetric, and a text is the same as itself."""
     assert compare(a, b) == compare(b, a)
     assert compare(a, a) == "same"

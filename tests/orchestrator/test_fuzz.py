@@ -1,4 +1,4 @@
-"""Whatever is sent, the orchestrator answers as its own description says: schemathesis against three real processes."""
+"""Fuzzing of the orchestrator against its OpenAPI description: schemathesis with three real processes."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ from counterpoint.supervisor import free_port
 
 openapi: Any = checks
 server_error: Any = vars(general)["not_a_server_error"]
-"""The library's own types are not complete."""
+"""`Any`, since the library's own types are incomplete."""
 CHECKS = [
     openapi.content_type_conformance,
     openapi.negative_data_rejection,
@@ -28,7 +28,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def api() -> Generator[Any]:
-    """The description of a running orchestrator over scripted engines."""
+    """Start an orchestrator over scripted engines; yield its OpenAPI description."""
     command = [sys.executable, "-m", "counterpoint", "up", "--models", "scripted", "--port", str(free_port())]
     quiet = ["--set", "LOG_LEVEL=error", "--set", "DEFAULT_MAX_SECONDS=5"]
     with subprocess.Popen([*command, *quiet], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -42,7 +42,7 @@ def api() -> Generator[Any]:
 ERROR = {"message", "type", "param", "code"}
 """The fields of an error under /v1."""
 TOO_LARGE = 413
-"""A refusal, though the library does not count it as one."""
+"""A status that rejects a body, though the library does not count it as one."""
 MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
 BODIES = {"/solve", "/v1/chat/completions", "/jobs"}
 OPERATIONS = [
@@ -63,8 +63,8 @@ OPERATIONS = [
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
-def test_every_answer_is_documented(api: Any, operation: str, mode: Any):
-    """Good and bad requests alike: a documented status and body, bad ones refused, and never a defect."""
+def test_every_response_is_documented(api: Any, operation: str, mode: Any):
+    """Valid and invalid requests get a documented status and body; invalid ones are refused, and none gets a 500."""
     method, path = operation.split()
     cases = api[path][method].as_strategy(generation_mode=mode)
 
@@ -76,23 +76,23 @@ def test_every_answer_is_documented(api: Any, operation: str, mode: Any):
         suppress_health_check=[HealthCheck.filter_too_much],
     )
     @given(cases)
-    def answered(case: Any) -> None:
+    def check(case: Any) -> None:
         response = case.call(timeout=30)
         assert response.status_code != 500, response.text
-        lawful = [check for check in CHECKS if response.status_code != TOO_LARGE or check != openapi.negative_data_rejection]
-        case.validate_response(response, checks=lawful, excluded_checks=[server_error])
+        expected = [rule for rule in CHECKS if response.status_code != TOO_LARGE or rule != openapi.negative_data_rejection]
+        case.validate_response(response, checks=expected, excluded_checks=[server_error])
         if response.status_code >= 400 and path != "/readyz":
-            told = response.json()
+            problem = response.json()
             fields = {"type", "title", "status", "detail", "code"}
-            assert set(told["error"]) == ERROR if path.startswith("/v1/") else fields <= set(told)
+            assert set(problem["error"]) == ERROR if path.startswith("/v1/") else fields <= set(problem)
 
     try:
-        answered()
+        check()
     except Unsatisfiable:
-        assert path not in BODIES  # a route without parameters that could be wrong cannot be asked wrongly
+        assert path not in BODIES  # a route without parameters has no invalid requests
 
 
-def test_no_route_is_left_out(api: Any):
-    """Every route that is described is fuzzed."""
-    found = {f"{method.upper()} {path}" for path, methods in api.raw_schema["paths"].items() for method in methods}
-    assert found == set(OPERATIONS)
+def test_every_route_is_fuzzed(api: Any):
+    """The list of operations is that of the OpenAPI description."""
+    described = {f"{method.upper()} {path}" for path, methods in api.raw_schema["paths"].items() for method in methods}
+    assert described == set(OPERATIONS)

@@ -1,4 +1,4 @@
-"""The file of keys, and serving beyond this machine."""
+"""The file of keys, and the settings under which the orchestrator listens beyond loopback."""
 
 import json
 import subprocess
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.access.keys import Keys
+from orchestrator.access import Keys
 from orchestrator.settings import OrchestratorSettings
 from services.settings import SettingsError
 
 
 def test_a_key_is_shown_once_and_stored_as_a_hash(tmp_path: Path):
-    """`counterpoint key`: the key on standard output, the entry on standard error; the entry knows the key."""
+    """`counterpoint key` prints the key on standard output and its entry, with the hash only, on standard error."""
     command = [sys.executable, "-m", "counterpoint", "key", "physics"]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
     key = made.stdout.strip()
@@ -22,16 +22,16 @@ def test_a_key_is_shown_once_and_stored_as_a_hash(tmp_path: Path):
     assert tomllib.loads(made.stderr)["keys"][0]["tenant"] == "physics"
     path = tmp_path / "keys.toml"
     path.write_text(made.stderr, "utf-8")
-    found = Keys.load(path).of(key)
-    assert found is not None
-    assert found.tenant == "physics"
-    assert Keys.load(path).of(key + "x") is None
+    entry = Keys.load(path).tenant_of(key)
+    assert entry is not None
+    assert entry.tenant == "physics"
+    assert Keys.load(path).tenant_of(key + "x") is None
     wrong = subprocess.run([*command[:-1], "a b"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, "tenant" in wrong.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("nonsense", "keys.toml"),
         ("", "keys"),
@@ -40,17 +40,17 @@ def test_a_key_is_shown_once_and_stored_as_a_hash(tmp_path: Path):
         (f'[[keys]]\ntenant = "a"\nsha256 = "{"0" * 64}"\ntokens_per_day = 0', "tokens_per_day"),
     ],
 )
-def test_a_file_of_keys_that_is_none_is_refused(tmp_path: Path, text: str, said: str):
-    """With the file and the field."""
+def test_an_invalid_file_of_keys_is_refused(tmp_path: Path, text: str, message: str):
+    """The error names the file and the field."""
     path = tmp_path / "keys.toml"
     path.write_text(text, "utf-8")
-    with pytest.raises(SettingsError, match=said) as caught:
+    with pytest.raises(SettingsError, match=message) as caught:
         Keys.load(path)
     assert str(path) in str(caught.value)
 
 
-def test_nobody_serves_the_world_by_accident(tmp_path: Path):
-    """Beyond loopback it needs keys, or to be told that it does not."""
+def test_listening_beyond_loopback_requires_keys(tmp_path: Path):
+    """Without keys the orchestrator listens beyond loopback only where anonymous use is allowed explicitly."""
     with pytest.raises(SettingsError, match="COUNTERPOINT_KEYS_FILE"):
         OrchestratorSettings.load(host="0.0.0.0")
     assert OrchestratorSettings.load(host="0.0.0.0", allow_anonymous=True)

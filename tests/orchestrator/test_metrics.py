@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
-from jobs import ended, submit
+from jobs import submit, wait_for_end
 from prometheus_client.parser import text_string_to_metric_families
 from redis_server import redis_server
 from stack import Stack, stack
@@ -154,7 +154,7 @@ async def test_jobs_are_counted_where_they_are_queued():
         assert await counted(running.client, "jobs", status="running") == 1
         assert await counted(running.client, "jobs", status="queued") == 0
         await running.client.delete(f"/jobs/{job}")
-        await ended(running.client, job)
+        await wait_for_end(running.client, job)
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
@@ -181,7 +181,7 @@ async def test_a_worker_exports_the_solves_that_it_runs(tmp_path: Path):
             settings = OrchestratorSettings.load(port=port, **urls)
             group.start_soon(partial(orchestrator.app.work, settings, exposed=True))
             job = (await submit(running.client))["id"]
-            assert (await ended(running.client, job))["status"] == "succeeded"
+            assert (await wait_for_end(running.client, job))["status"] == "succeeded"
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as worker:
                 assert await counted(worker, "solves_total", strategy="refine") == 1
                 assert await counted(running.client, "solves_total", strategy="refine") == 0

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 from fastapi import FastAPI, Request
-from jobs import ended
+from jobs import wait_for_end
 from opentelemetry.trace import NoOpTracerProvider
 from stack import Stack, stack
 
@@ -114,7 +114,7 @@ async def test_a_job_is_traced_under_whoever_submitted_it(kept: Kept):
     """Its solve and its calls, in whichever process they run."""
     async with stack() as running:
         job = (await running.client.post("/jobs", json={**SOLVE, "strategy": "single"}, headers=HEADERS)).json()
-        assert (await ended(running.client, job["id"]))["status"] == "succeeded"
+        assert (await wait_for_end(running.client, job["id"]))["status"] == "succeeded"
         await wait_until(lambda: bool(kept.named("solve")))
     assert kept.tree() == {"caller": [{"POST /jobs": [{"solve": [{"draft": [{"POST /v1/draft": []}]}]}]}]}
 

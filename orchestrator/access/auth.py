@@ -1,0 +1,44 @@
+"""Authentication of the routes that cost something: a bearer key, its tenant, and the tenant's rate."""
+
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from orchestrator.access.quotas import TenantQuotas
+from services.errors import CounterpointError, Unauthenticated
+from services.limits import Refuse, refusal
+
+GUARDED = ("/solve", "/jobs", "/v1/")
+"""The path prefixes that require a key; health, metrics, documentation, the page and the list of strategies stay open."""
+
+
+class AuthMiddleware:
+    """ASGI middleware: 401 without a known key, 429 over its rate; otherwise sets `scope["tenant"]` for the routes."""
+
+    def __init__(self, app: ASGIApp, quotas: TenantQuotas, forms: Mapping[str, Refuse]) -> None:
+        self.app = app
+        self.quotas = quotas
+        self.forms = forms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if self.quotas.keys is not None and scope["type"] == "http" and scope["path"].startswith(GUARDED):
+            try:
+                scope["tenant"] = await self._authenticate(Headers(scope=scope).get("authorization", ""))
+            except CounterpointError as error:
+                response = refusal(scope["path"], self.forms, error)
+                if isinstance(error, Unauthenticated):
+                    response.headers["www-authenticate"] = "Bearer"
+                await response(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    async def _authenticate(self, authorization: str) -> str:
+        scheme, _, key = authorization.partition(" ")
+        assert self.quotas.keys is not None  # noqa: S101 - checked by the caller
+        tenant = self.quotas.keys.tenant_of(key.strip()) if scheme.lower() == "bearer" else None
+        if tenant is None:
+            raise Unauthenticated("this service requires a key: Authorization: Bearer <key>")
+        await self.quotas.count_request(tenant)
+        return tenant.tenant
