@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from actor_service.service import ActorService
 from services.call_context import CallContext, call_context
-from services.contracts.calls import Draft, Refine
+from services.contracts.calls import DraftRequest, RefineRequest
 from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
 from services.openapi import errors
 from services.streaming import EventStreamResponse
@@ -22,12 +22,12 @@ def router(service: ActorService) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["actor"])
 
     @routes.post("/draft", response_class=EventStreamResponse, responses=RESPONSES)
-    async def draft(body: Draft, call: Call) -> EventStreamResponse:
+    async def draft(body: DraftRequest, call: Call) -> EventStreamResponse:
         """Write step-by-step solutions: `step`, `candidate`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.draft(body, call, emit))
 
     @routes.post("/refine", response_class=EventStreamResponse, responses=RESPONSES)
-    async def refine(body: Refine, call: Call) -> EventStreamResponse:
+    async def refine(body: RefineRequest, call: Call) -> EventStreamResponse:
         """Write new solutions given a critique: `step`, `candidate`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.refine(body, call, emit))
 

@@ -7,7 +7,7 @@ from actor_service.dialects import DIALECTS
 from actor_service.steps import StepWriter, prefix_of, steps_of
 from services.call_context import CallContext
 from services.contracts.base import MAX_TEXT_CHARS
-from services.contracts.calls import CandidateEvent, Draft, FinishReason, Refine, StepEvent, WrittenStep
+from services.contracts.calls import CandidateEvent, DraftRequest, FinishReason, RefineRequest, StepEvent, WrittenStep
 from services.contracts.critique import Critique
 from services.contracts.model import ModelCard
 from services.contracts.problem import Message
@@ -105,7 +105,7 @@ class ActorService(RoleService):
 
     def __init__(self, settings: RoleSettings, open_engine: OpenEngine) -> None:
         super().__init__(settings, open_engine, RoleMetrics(("draft", "refine")))
-        self._dialect = DIALECTS[settings.spoken]
+        self._dialect = DIALECTS[settings.dialect_name]
 
     def card(self) -> ModelCard:
         """Return the actor's model card; overhead = the prompts' tokens around empty texts."""
@@ -126,18 +126,18 @@ class ActorService(RoleService):
             },
         )
 
-    async def draft(self, body: Draft, call: CallContext, emit: Emit) -> None:
+    async def draft(self, body: DraftRequest, call: CallContext, emit: Emit) -> None:
         """Write `n` first attempts; with `plain` the model gets the conversation and nothing else."""
-        messages = self.safe_messages(body.turns)
+        messages = self.safe_messages(body.as_messages)
         prompt = Prompt(messages) if body.plain else self._dialect.draft(messages)
         await self._write("draft", prompt, body, call, emit)
 
-    async def refine(self, body: Refine, call: CallContext, emit: Emit) -> None:
+    async def refine(self, body: RefineRequest, call: CallContext, emit: Emit) -> None:
         """Write `n` new attempts given a critique, from the start or after the kept steps.
 
         Where the engine cannot continue a prefix, keeping steps is the same as rewriting.
         """
-        messages, solution = self.safe_messages(body.turns), self.safe(body.solution)
+        messages, solution = self.safe_messages(body.as_messages), self.safe(body.solution)
         critique = self._safe_critique(body.critique)
         kept = prefix_of(body.solution, body.keep_steps)
         if kept and self.engine.capabilities.prefix:
@@ -146,7 +146,9 @@ class ActorService(RoleService):
             prompt = self._dialect.rewrite(messages, solution, critique)
         await self._write("refine", prompt, body, call, emit)
 
-    async def _write(self, verb: str, prompt: Prompt, body: Draft | Refine, call: CallContext, emit: Emit) -> None:
+    async def _write(
+        self, verb: str, prompt: Prompt, body: DraftRequest | RefineRequest, call: CallContext, emit: Emit
+    ) -> None:
         sampling = self.capped(body.sampling, body.allowance, prompt, body.n)
         generation = self.engine.generate(Generation(prompt, sampling, body.n, call=call))
         await self.run_call(verb, call, generation, _Samples(body.n, prompt.prefix, emit), emit)

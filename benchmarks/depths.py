@@ -19,7 +19,7 @@ from evaluation.problem_sets import ProblemItem, pocket
 from evaluation.role_clients import RoleClients, first_error
 from evaluation.statistics import balanced
 from services.client import stream_events
-from services.contracts.calls import CritiqueEvent, Judge, UsageEvent
+from services.contracts.calls import CritiqueEvent, CritiqueRequest, UsageEvent
 from services.contracts.critique import DEPTHS, Depth
 from services.contracts.sampling import Sampling
 
@@ -67,7 +67,9 @@ async def measure(critic: httpx.AsyncClient, drafts: list[tuple[ProblemItem, str
 async def judge(critic: httpx.AsyncClient, draft: tuple[ProblemItem, str], depth: Depth) -> tuple[bool, UsageEvent]:
     """Return whether the critic judges a draft correct, and the usage."""
     item, text = draft
-    body = Judge(problem=item.problem, steps=tuple(text.split("\n")), depth=depth, sampling=Sampling(temperature=0.0))
+    body = CritiqueRequest(
+        problem=item.problem, steps=tuple(text.split("\n")), depth=depth, sampling=Sampling(temperature=0.0)
+    )
     async with stream_events(critic, "/v1/critique", body, {}) as events:
         payloads = {event.event: event.data async for event in events}
         critique = CritiqueEvent.model_validate_json(payloads["critique"])

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from critic_service.service import CriticService
 from services.call_context import CallContext, call_context
-from services.contracts.calls import Judge
+from services.contracts.calls import CritiqueRequest
 from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
 from services.openapi import errors
 from services.streaming import EventStreamResponse
@@ -22,7 +22,7 @@ def router(service: CriticService) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["critic"])
 
     @routes.post("/critique", response_class=EventStreamResponse, responses=RESPONSES)
-    async def critique(body: Judge, call: Call) -> EventStreamResponse:
+    async def critique(body: CritiqueRequest, call: Call) -> EventStreamResponse:
         """Judge a solution: `label`, `explanation`, `critique`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.judge(body, call, emit))
 

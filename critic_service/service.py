@@ -9,7 +9,7 @@ import structlog
 from critic_service.dialects import PRIOR, Case, Question, UnparsableCritique, dialect_of
 from critic_service.nonce import NONCE_CHARS, derive_nonce
 from services.call_context import CallContext
-from services.contracts.calls import CritiqueEvent, ExplanationEvent, Judge, LabelEvent
+from services.contracts.calls import CritiqueEvent, CritiqueRequest, ExplanationEvent, LabelEvent
 from services.contracts.critique import DEPTHS, Critique, Depth, Verdict
 from services.contracts.model import ModelCard
 from services.contracts.problem import Message
@@ -120,7 +120,7 @@ class CriticService(RoleService):
             prior=PRIOR,
         )
 
-    async def judge(self, body: Judge, call: CallContext, emit: Emit) -> None:
+    async def judge(self, body: CritiqueRequest, call: CallContext, emit: Emit) -> None:
         """Judge a solution at a depth."""
         question = self._question(body)
         answer = _Answer(question, body.depth, self._critic_metrics, emit)
@@ -130,14 +130,14 @@ class CriticService(RoleService):
         scores = self.engine.capabilities.score
         return {depth: self._dialect.question(case, depth, "all", scores=scores) for depth in DEPTHS}
 
-    def _question(self, body: Judge) -> Question:
-        messages = self.safe_messages(body.turns)
+    def _question(self, body: CritiqueRequest) -> Question:
+        messages = self.safe_messages(body.as_messages)
         steps = tuple(self.safe(step) for step in body.steps)
         case = Case(messages, steps, derive_nonce(self._secret, messages, body.sampling.seed), body.unfinished)
         return self._dialect.question(case, body.depth, body.explain, scores=self.engine.capabilities.score)
 
     def _generation(
-        self, question: Question, body: Judge, call: CallContext
+        self, question: Question, body: CritiqueRequest, call: CallContext
     ) -> AbstractAsyncContextManager[GenerationStream]:
         """Have the engine write the answer, or score the one that is given. Raises `BudgetTooSmall`."""
         sampling = self.capped(body.sampling, body.allowance, question.full_prompt)

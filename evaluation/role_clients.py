@@ -17,7 +17,7 @@ from evaluation.rows import CandidateRow, RefinementRow, SampleCritiqueRow, Samp
 from evaluation.runs import seed_of
 from pocket import oracle
 from services.client import stream_events
-from services.contracts.calls import CandidateEvent, CritiqueEvent, Draft, Judge, Refine, UsageEvent
+from services.contracts.calls import CandidateEvent, CritiqueEvent, CritiqueRequest, DraftRequest, RefineRequest, UsageEvent
 from services.contracts.critique import Critique, StepExplanation, StepLabel
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
@@ -36,16 +36,16 @@ class RoleClients:
     async def draft(self, item: ProblemItem, seed: int, temperature: float) -> tuple[CandidateEvent, Usage]:
         """Draft a solution; `seed` is the run's."""
         sampling = Sampling(temperature=temperature, max_tokens=GREEDY.max_tokens, seed=seed_of(item, seed))
-        return await self._write("/v1/draft", Draft(problem=item.problem, sampling=sampling))
+        return await self._write("/v1/draft", DraftRequest(problem=item.problem, sampling=sampling))
 
     async def refine(self, item: ProblemItem, solution: str, critique: Critique | None) -> tuple[CandidateEvent, Usage]:
         """Refine a solution greedily."""
-        body = Refine(problem=item.problem, solution=solution, critique=critique, sampling=GREEDY)
+        body = RefineRequest(problem=item.problem, solution=solution, critique=critique, sampling=GREEDY)
         return await self._write("/v1/refine", body)
 
     async def explain(self, item: ProblemItem, steps: Sequence[str]) -> tuple[Critique, Usage]:
         """Critique the steps of a solution in words, greedily."""
-        body = Judge(problem=item.problem, steps=tuple(steps), depth="explain", sampling=GREEDY)
+        body = CritiqueRequest(problem=item.problem, steps=tuple(steps), depth="explain", sampling=GREEDY)
         events = await _events(self.critic, "/v1/critique", body)
         return CritiqueEvent.model_validate_json(events["critique"]), UsageEvent.model_validate_json(events["usage"])
 

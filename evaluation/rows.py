@@ -6,8 +6,8 @@ The names of the fields are those of the files, so that a folder of an earlier r
 from pydantic import BaseModel
 
 from services.contracts.critique import Verdict
-from services.contracts.errors import Problem
-from services.contracts.solve import CandidateView, Degraded, SolveUsage, StopReason
+from services.contracts.errors import ProblemDetails
+from services.contracts.solve import CandidateTrace, Degraded, SolveUsage, StopReason
 from services.jsonl import ResumableRow
 
 
@@ -32,7 +32,7 @@ class CandidateRow(BaseModel, frozen=True):
     text: str
 
     @classmethod
-    def of(cls, view: CandidateView, *, right: bool) -> "CandidateRow":
+    def of(cls, view: CandidateTrace, *, right: bool) -> "CandidateRow":
         """Return the row of a candidate in a full trace."""
         text = "\n".join(step.text for step in view.steps)
         return cls.model_validate(view.model_dump() | {"right": right, "text": text})
@@ -54,7 +54,7 @@ class SolveRow(ProblemRow, frozen=True):
     usage: SolveUsage = SolveUsage()
     degraded: tuple[Degraded, ...] = ()
     candidates: tuple[CandidateRow, ...]
-    failed: Problem | None = None
+    failed: ProblemDetails | None = None
 
     @property
     def done(self) -> bool:

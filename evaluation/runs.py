@@ -19,7 +19,7 @@ from evaluation.grading import grade
 from evaluation.problem_sets import ProblemItem
 from evaluation.rows import CandidateRow, SolveRow
 from orchestrator.answers import AnswerEquivalence
-from services.contracts.errors import Problem
+from services.contracts.errors import ProblemDetails
 from services.contracts.solve import SolveResult
 from services.jsonl import CONCURRENCY, read, resume
 
@@ -144,7 +144,7 @@ async def _solve(
 ) -> SolveRow:
     response = await client.post("/solve", json=plan.body(item, seed))
     if response.is_error:
-        problem = Problem.model_validate_json(response.content)
+        problem = ProblemDetails.model_validate_json(response.content)
         return SolveRow(id=item.id, level=item.level, right=False, tokens=0, candidates=(), failed=problem)
     result = SolveResult.model_validate_json(response.content)
     views = result.candidates or ()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from services.contracts.calls import FinishReason, WrittenStep
 from services.contracts.critique import DEPTHS, Critique, Depth, StepLabel, Verdict
-from services.contracts.solve import CandidateView, StepView, Trace
+from services.contracts.solve import CandidateTrace, StepTrace, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,12 @@ def steps_before_error(candidate: Candidate) -> int:
     return candidate.first_error - 1
 
 
-def view(candidate: Candidate, *, selected: bool, trace: Trace) -> CandidateView:
+def trace_of(candidate: Candidate, *, selected: bool, trace: Trace) -> CandidateTrace:
     """Return the candidate as a response shows it; explanations are part of a `full` trace only."""
     critique = candidate.critique
     labels = {label.index: label for label in critique.labels} if critique else {}
     explanations = {entry.index: entry.text for entry in critique.explanations} if critique and trace == "full" else {}
-    return CandidateView(
+    return CandidateTrace(
         id=candidate.id,
         parent=candidate.parent,
         round=candidate.round,
@@ -106,8 +106,8 @@ def view(candidate: Candidate, *, selected: bool, trace: Trace) -> CandidateView
     )
 
 
-def _step(step: WrittenStep, label: StepLabel | None, explanation: str | None) -> StepView:
-    return StepView(
+def _step(step: WrittenStep, label: StepLabel | None, explanation: str | None) -> StepTrace:
+    return StepTrace(
         index=step.index,
         text=step.text,
         label=label.label if label else None,

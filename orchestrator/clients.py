@@ -23,11 +23,11 @@ from services.contracts.calls import (
     CRITIC_EVENT,
     CandidateEvent,
     CritiqueEvent,
-    Draft,
+    CritiqueRequest,
+    DraftRequest,
     ExplanationEvent,
-    Judge,
     LabelEvent,
-    Refine,
+    RefineRequest,
     StepEvent,
     UsageEvent,
 )
@@ -223,11 +223,11 @@ class HTTPActor(_Client):
 
     role: Role = "actor"
 
-    def draft(self, body: Draft, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
+    def draft(self, body: DraftRequest, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
         """Write solutions."""
         return self._call("draft", "/v1/draft", body, call)
 
-    def refine(self, body: Refine, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
+    def refine(self, body: RefineRequest, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
         """Write new solutions given a critique."""
         return self._call("refine", "/v1/refine", body, call)
 
@@ -237,6 +237,8 @@ class HTTPCritic(_Client):
 
     role: Role = "critic"
 
-    def critique(self, body: Judge, call: CallContext) -> HTTPCallStream[LabelEvent | ExplanationEvent | CritiqueEvent]:
+    def critique(
+        self, body: CritiqueRequest, call: CallContext
+    ) -> HTTPCallStream[LabelEvent | ExplanationEvent | CritiqueEvent]:
         """Judge a solution."""
         return self._call("critique", "/v1/critique", body, call)

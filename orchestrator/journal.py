@@ -18,14 +18,14 @@ from services.call_context import CallContext
 from services.contracts.calls import (
     CandidateEvent,
     CritiqueEvent,
-    Draft,
+    CritiqueRequest,
+    DraftRequest,
     ExplanationEvent,
-    Judge,
     LabelEvent,
-    Refine,
+    RefineRequest,
     StepEvent,
 )
-from services.contracts.errors import Problem
+from services.contracts.errors import ProblemDetails
 from services.contracts.model import ModelCard
 from services.contracts.solve import Role
 from services.contracts.usage import Usage
@@ -52,7 +52,7 @@ class Record(BaseModel):
     events: tuple[AnyCallEvent, ...]
     usage: Usage | None
     spent_nothing: bool
-    error: Problem | None = None
+    error: ProblemDetails | None = None
     left: bool = False
 
 
@@ -84,7 +84,7 @@ class JournaledCallStream(Generic[EventT]):
         self._key = key
         self._record: Record | None = None
         self._events: list[Any] = []
-        self._error: Problem | None = None
+        self._error: ProblemDetails | None = None
         self._ended = False
 
     @property
@@ -160,12 +160,12 @@ class _Journaled(Generic[ServiceT]):
 class JournaledActor(_Journaled[Actor]):
     """The actor, with its calls journaled."""
 
-    def draft(self, body: Draft, call: CallContext) -> DraftStream:
+    def draft(self, body: DraftRequest, call: CallContext) -> DraftStream:
         """Write solutions."""
         stream = self._inner.draft(body, call)
         return JournaledCallStream(stream, "actor", self._journal, key_of("draft", body), call.deadline)
 
-    def refine(self, body: Refine, call: CallContext) -> DraftStream:
+    def refine(self, body: RefineRequest, call: CallContext) -> DraftStream:
         """Write new solutions given a critique."""
         stream = self._inner.refine(body, call)
         return JournaledCallStream(stream, "actor", self._journal, key_of("refine", body), call.deadline)
@@ -174,7 +174,7 @@ class JournaledActor(_Journaled[Actor]):
 class JournaledCritic(_Journaled[Critic]):
     """The critic, with its calls journaled."""
 
-    def critique(self, body: Judge, call: CallContext) -> CritiqueStream:
+    def critique(self, body: CritiqueRequest, call: CallContext) -> CritiqueStream:
         """Judge a solution."""
         stream = self._inner.critique(body, call)
         return JournaledCallStream(stream, "critic", self._journal, key_of("critique", body), call.deadline)

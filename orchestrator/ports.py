@@ -8,11 +8,11 @@ from services.call_context import CallContext
 from services.contracts.calls import (
     CandidateEvent,
     CritiqueEvent,
-    Draft,
+    CritiqueRequest,
+    DraftRequest,
     ExplanationEvent,
-    Judge,
     LabelEvent,
-    Refine,
+    RefineRequest,
     StepEvent,
 )
 from services.contracts.model import ModelCard
@@ -71,11 +71,11 @@ class Actor(Protocol):
         """The actor's model card; None before it was first reached."""
         ...
 
-    def draft(self, body: Draft, call: CallContext) -> DraftStream:
+    def draft(self, body: DraftRequest, call: CallContext) -> DraftStream:
         """Write solutions."""
         ...
 
-    def refine(self, body: Refine, call: CallContext) -> DraftStream:
+    def refine(self, body: RefineRequest, call: CallContext) -> DraftStream:
         """Write new solutions given a critique."""
         ...
 
@@ -88,7 +88,7 @@ class Critic(Protocol):
         """The critic's model card; None before it was first reached."""
         ...
 
-    def critique(self, body: Judge, call: CallContext) -> CritiqueStream:
+    def critique(self, body: CritiqueRequest, call: CallContext) -> CritiqueStream:
         """Judge a solution."""
         ...
 

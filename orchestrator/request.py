@@ -3,11 +3,11 @@
 from pydantic import Field
 
 from orchestrator.strategies import AnyStrategy
-from services.contracts.problem import Asked
+from services.contracts.problem import ProblemRequest
 from services.contracts.solve import Budget, SolveSampling, Trace
 
 
-class SolveRequest(Asked):
+class SolveRequest(ProblemRequest):
     """A problem to solve, and how to solve it; unknown fields are refused."""
 
     strategy: AnyStrategy | None = Field(default=None, description="A name, or an object with its parameters.")

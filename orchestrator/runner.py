@@ -188,7 +188,7 @@ class Runner:
         solve = Solve(
             id=options.id or new_id("solve"),
             caller=caller,
-            messages=request.turns,
+            messages=request.as_messages,
             sampling=Sampling(
                 temperature=settings.default_temperature if sampling.temperature is None else sampling.temperature,
                 top_p=1.0 if sampling.top_p is None else sampling.top_p,

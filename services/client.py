@@ -16,7 +16,7 @@ from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, ValidationError
 
 from services import sse
-from services.contracts.errors import Problem
+from services.contracts.errors import ProblemDetails
 from services.errors import CounterpointError, EngineFailed, NotReady, Overloaded
 from services.problems import error_of
 from services.sse import ServerSentEvent
@@ -153,14 +153,14 @@ async def _events(response: httpx.Response) -> AsyncIterator[ServerSentEvent]:
 
 def _told(event: ServerSentEvent) -> CounterpointError:
     try:
-        return error_of(Problem.model_validate_json(event.data))
+        return error_of(ProblemDetails.model_validate_json(event.data))
     except ValidationError:
         return EngineFailed("the stream ended with an error that is no problem object")
 
 
 def _refusal(response: httpx.Response) -> CounterpointError:
     try:
-        return error_of(Problem.model_validate_json(response.content))
+        return error_of(ProblemDetails.model_validate_json(response.content))
     except ValidationError:
         return EngineFailed(f"{response.request.url.host} answered {response.status_code} without a problem object")
 

@@ -23,7 +23,7 @@ CounterpointError
 from collections.abc import Sequence
 from typing import ClassVar
 
-from services.contracts.errors import FieldError, Limit, Problem
+from services.contracts.errors import FieldError, Limit, ProblemDetails
 
 
 class CounterpointError(Exception):
@@ -54,9 +54,9 @@ class CounterpointError(Exception):
         """The limit that would have been enough, in its own unit, where that is known."""
         return self.limit.needed if self.limit else None
 
-    def problem(self) -> Problem:
+    def problem(self) -> ProblemDetails:
         """The problem object (RFC 9457)."""
-        return Problem(
+        return ProblemDetails(
             type=f"urn:counterpoint:error:{self.code}",
             title=self.title,
             status=self.status,

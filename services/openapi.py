@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from services.contracts.errors import Problem
+from services.contracts.errors import ProblemDetails
 from services.errors import CounterpointError
 from services.problems import MEDIA_TYPE
 
@@ -39,7 +39,7 @@ def describe(app: FastAPI) -> None:
 def _described(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
-    problem = Problem.model_json_schema(ref_template=_REF, mode="serialization")
+    problem = ProblemDetails.model_json_schema(ref_template=_REF, mode="serialization")
     schemas |= {**problem.pop("$defs", {}), "Problem": problem}
     for name in _FRAMEWORK:
         schemas.pop(name, None)

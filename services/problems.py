@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.contracts.errors import FieldError, Limit, Problem
+from services.contracts.errors import FieldError, Limit, ProblemDetails
 from services.errors import (
     ActorFailed,
     BudgetTooSmall,
@@ -73,7 +73,7 @@ _BY_STATUS: dict[int, type[CounterpointError]] = {
 log = structlog.get_logger("problems")
 
 
-def problem_response(problem: Problem) -> Response:
+def problem_response(problem: ProblemDetails) -> Response:
     """The problem object as a response, with `Retry-After` in whole seconds where it has one."""
     headers = {"cache-control": "no-store"}
     if problem.retry_after is not None:
@@ -81,7 +81,7 @@ def problem_response(problem: Problem) -> Response:
     return JSONResponse(problem.body(), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def error_of(problem: Problem) -> CounterpointError:
+def error_of(problem: ProblemDetails) -> CounterpointError:
     """The error that a problem object was made from, in the process that reads it."""
     kind = _BY_CODE.get(problem.code, InternalError)
     return kind(problem.detail, limit=problem.limit, retry_after=problem.retry_after, errors=problem.errors or ())

@@ -128,7 +128,7 @@ class RoleSettings(ServiceSettings):
     scripted_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.3
 
     @property
-    def spoken(self) -> str:
+    def dialect_name(self) -> str:
         """The dialect."""
         pocket = self.engine != "scripted" and self.model.startswith("pocket-")
         return self.dialect or ("pocket" if pocket else "structured")

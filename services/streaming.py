@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services import sse
-from services.contracts.errors import Problem
+from services.contracts.errors import ProblemDetails
 from services.errors import CounterpointError
 from services.problems import as_error, problem_response
 
@@ -150,7 +150,7 @@ class EventStreamResponse(_Hangup):
 def _encode(item: BaseModel | CounterpointError) -> bytes:
     if isinstance(item, CounterpointError):
         return sse.encode_model("error", item.problem())
-    name = "error" if isinstance(item, Problem) else str(getattr(item, "type"))  # noqa: B009 - only some models have it
+    name = "error" if isinstance(item, ProblemDetails) else str(getattr(item, "type"))  # noqa: B009 - only some models have it
     seq: int | None = getattr(item, "seq", None)
     return sse.encode_model(name, item, event_id=None if seq is None else str(seq))
 

@@ -36,11 +36,13 @@ async def serve(app: FastAPI, port: int = 0) -> AsyncGenerator[str]:
             server.should_exit = True
 
 
-Told = list[tuple[str, dict[str, Any]]]
+NamedEvents = list[tuple[str, dict[str, Any]]]
 """A stream's events: names and data."""
 
 
-async def told(client: httpx.AsyncClient, path: str, body: object, headers: Mapping[str, str] | None = None) -> Told:
+async def post_events(
+    client: httpx.AsyncClient, path: str, body: object, headers: Mapping[str, str] | None = None
+) -> NamedEvents:
     """POST `body` and follow the answer's events to their end; an error before the first one is `("refused", problem)`."""
     async with client.stream("POST", path, json=body, headers=headers) as response:
         if response.is_error:

@@ -18,8 +18,8 @@ CHAT_DIALECTS: dict[str, CriticDialect] = {dialect.name: dialect for dialect in 
 
 def dialect_of(settings: RoleSettings) -> CriticDialect:
     """Return the settings' dialect, with the calibration beside a pocket critic's model. Raises `OSError`, `ValueError`."""
-    if settings.spoken != PocketCriticDialect.name:
-        return CHAT_DIALECTS[settings.spoken]
+    if settings.dialect_name != PocketCriticDialect.name:
+        return CHAT_DIALECTS[settings.dialect_name]
     directory = tokenizer_path(settings.model)
     return PocketCriticDialect(Calibration.load(directory) if directory else Calibration())
 

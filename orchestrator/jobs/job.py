@@ -6,7 +6,7 @@ from typing import Literal
 from orchestrator.journal import Record
 from orchestrator.request import SolveRequest
 from services.contracts.base import Reply
-from services.contracts.errors import Problem
+from services.contracts.errors import ProblemDetails
 from services.contracts.events import AnySolveEvent
 from services.contracts.solve import SolveResult
 
@@ -40,7 +40,7 @@ class Job(Reply):
     worker: str | None = None
     request: SolveRequest
     result: SolveResult | None = None
-    error: Problem | None = None
+    error: ProblemDetails | None = None
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from orchestrator.journal import Record
 from orchestrator.runner import Runner, RunOptions, stream
 from orchestrator.solve import AnswerNow
 from services.call_context import CallContext, new_id
-from services.contracts.errors import Problem
+from services.contracts.errors import ProblemDetails
 from services.contracts.events import AnySolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.errors import Cancelled, CounterpointError, NotReady, Overloaded
 from services.problems import as_error
@@ -249,7 +249,7 @@ class JobRunner:
 
 def failed_event(job_id: str, seq: int, error: CounterpointError) -> SolveFailed:
     """Return the last event of a job that ends with an error."""
-    problem: Problem = as_error(error).problem()
+    problem: ProblemDetails = as_error(error).problem()
     return SolveFailed(solve_id=job_id, seq=seq, **problem.model_dump(exclude={"type", "errors"}))
 
 

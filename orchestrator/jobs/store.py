@@ -22,7 +22,7 @@ from orchestrator.jobs.scripts import JobKeys
 from orchestrator.journal import Record
 from orchestrator.request import SolveRequest
 from services.call_context import CallContext, new_id
-from services.contracts.errors import Problem
+from services.contracts.errors import ProblemDetails
 from services.contracts.events import SOLVE_EVENT, AnySolveEvent, SolveFailed, SolveFinished
 from services.contracts.solve import SolveResult
 from services.errors import IdempotencyConflict, NotFound, NotReady
@@ -251,8 +251,8 @@ def _payload(event: SolveFinished | SolveFailed) -> dict[str, Any]:
     return event.model_dump(exclude={"solve_id", "seq", "spent", "type"}, by_alias=True)
 
 
-def _problem(event: SolveFailed) -> Problem:
-    return Problem.model_validate({**_payload(event), "type": f"urn:counterpoint:error:{event.code}"})
+def _problem(event: SolveFailed) -> ProblemDetails:
+    return ProblemDetails.model_validate({**_payload(event), "type": f"urn:counterpoint:error:{event.code}"})
 
 
 def _not_found(job_id: str) -> NotFound:

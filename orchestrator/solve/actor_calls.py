@@ -9,7 +9,7 @@ from orchestrator.ports import CallFailed, DraftStream
 from orchestrator.solve import estimates
 from orchestrator.solve.leased_call import LeasedCall, settled
 from orchestrator.solve.state import Solve
-from services.contracts.calls import CandidateEvent, Draft, Refine, StepEvent, WrittenStep
+from services.contracts.calls import CandidateEvent, DraftRequest, RefineRequest, StepEvent, WrittenStep
 from services.contracts.events import CandidateFinished, CandidateStarted, StepWritten
 from services.contracts.sampling import Sampling
 from services.errors import EngineFailed
@@ -65,7 +65,7 @@ async def draft(
 
     async def send(grant: Grant, sampling: Sampling) -> list[Candidate | None]:
         leased = pending[: grant.lease.n]
-        body = Draft(
+        body = DraftRequest(
             messages=solve.messages,
             n=len(leased),
             sampling=options.apply(sampling, solve),
@@ -104,7 +104,7 @@ async def refine(
 
     async def send(grant: Grant, sampling: Sampling) -> list[Candidate | None]:
         leased = pending[: grant.lease.n]
-        body = Refine(
+        body = RefineRequest(
             messages=solve.messages,
             solution=original.text,
             critique=original.critique,

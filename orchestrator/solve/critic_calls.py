@@ -6,7 +6,7 @@ from orchestrator.ports import CallFailed, CritiqueStream
 from orchestrator.solve import estimates
 from orchestrator.solve.leased_call import LeasedCall, settled
 from orchestrator.solve.state import Solve
-from services.contracts.calls import Judge
+from services.contracts.calls import CritiqueRequest
 from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
 from services.contracts.events import StepJudged
 from services.contracts.sampling import Sampling
@@ -29,7 +29,7 @@ async def critique(
     reserved = solve.candidates.take_reservation(candidate.id) if use_reservation else None
 
     async def send(grant: Grant, sampling: Sampling) -> tuple[Critique, int]:
-        body = Judge(
+        body = CritiqueRequest(
             messages=solve.messages,
             steps=steps,
             depth=depth,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from orchestrator.candidates import view
+from orchestrator.candidates import trace_of
 from orchestrator.solve.state import Outcome, Solve
 from services.contracts.solve import BudgetAccount, SolveResult, SolveUsage, Trace
 
@@ -11,7 +11,7 @@ def result_of(solve: Solve, outcome: Outcome, strategy: dict[str, Any], trace: T
     """Return the response of a solve that took `seconds`, with its candidates as `trace` asks for them."""
     chosen, spent = outcome.candidate, solve.ledger.spent(seconds)
     actor, critic = solve.usage["actor"], solve.usage["critic"]
-    candidates = tuple(view(each, selected=each.id == chosen.id, trace=trace) for each in solve.candidates)
+    candidates = tuple(trace_of(each, selected=each.id == chosen.id, trace=trace) for each in solve.candidates)
     return SolveResult(
         id=solve.id,
         answer=chosen.answer,

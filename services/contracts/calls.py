@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from services.contracts.base import FilledText, Reply, Text
 from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
-from services.contracts.problem import Asked
+from services.contracts.problem import ProblemRequest
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Allowance, Usage
 
@@ -22,7 +22,7 @@ FinishReason = Literal["stop", "length", "cancelled", "failed"]
 Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
 
 
-class Draft(Asked):
+class DraftRequest(ProblemRequest):
     """`POST /v1/draft`: write `n` solutions. `plain` sends the messages as they are, without the step prompt."""
 
     n: Samples = 1
@@ -31,7 +31,7 @@ class Draft(Asked):
     plain: bool = False
 
 
-class Refine(Asked):
+class RefineRequest(ProblemRequest):
     """`POST /v1/refine`: write `n` new solutions given a critique of `solution`.
 
     `keep_steps` > 0 rewinds: that many steps are kept and the actor continues after them; 0 rewrites from the start.
@@ -45,7 +45,7 @@ class Refine(Asked):
     allowance: Allowance = Allowance()
 
 
-class Judge(Asked):
+class CritiqueRequest(ProblemRequest):
     """`POST /v1/critique`: judge a solution, given as its steps, at a depth."""
 
     steps: Annotated[tuple[FilledText, ...], Field(min_length=1, max_length=MAX_STEPS)]

@@ -21,7 +21,7 @@ class FieldError(Reply):
     type: str
 
 
-class Problem(Reply):
+class ProblemDetails(Reply):
     """`application/problem+json`."""
 
     type: str

@@ -17,7 +17,7 @@ class Message(Request):
     content: Text
 
 
-class Asked(Request):
+class ProblemRequest(Request):
     """Base of every request that carries a problem: `problem` or `messages`, exactly one of them."""
 
     problem: FilledText | None = None
@@ -34,7 +34,7 @@ class Asked(Request):
         return self
 
     @property
-    def turns(self) -> tuple[Message, ...]:
+    def as_messages(self) -> tuple[Message, ...]:
         """The conversation; a plain problem is one user turn."""
         if self.messages is not None:
             return self.messages

@@ -98,7 +98,7 @@ class BudgetAccount(Reply):
     spent: BudgetSpent
 
 
-class StepView(Reply):
+class StepTrace(Reply):
     """A step as a trace shows it; null = not judged."""
 
     index: int
@@ -108,7 +108,7 @@ class StepView(Reply):
     explanation: str | None = None
 
 
-class CandidateView(Reply):
+class CandidateTrace(Reply):
     """A candidate as a trace shows it; null = not judged."""
 
     id: str
@@ -121,7 +121,7 @@ class CandidateView(Reply):
     selected: bool
     finish_reason: FinishReason
     completion_tokens: int = 0
-    steps: tuple[StepView, ...]
+    steps: tuple[StepTrace, ...]
 
 
 class SolveResult(Reply):
@@ -135,7 +135,7 @@ class SolveResult(Reply):
     strategy: dict[str, Any]
     usage: SolveUsage
     budget: BudgetAccount
-    candidates: tuple[CandidateView, ...] | None = None
+    candidates: tuple[CandidateTrace, ...] | None = None
     degraded: tuple[Degraded, ...] = ()
 
 

@@ -15,7 +15,7 @@ from services.contracts.problem import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
 from services.engines.testing import PAUSED_LINES, ObservedEngine
-from services.testing import Told, told, wait_until
+from services.testing import NamedEvents, post_events, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 
@@ -42,7 +42,7 @@ def refine(keep_steps: int, **fields: Any) -> dict[str, Any]:
     return {**draft(), **refinement, **fields}
 
 
-def of(kind: str, events: Told) -> list[dict[str, Any]]:
+def of(kind: str, events: NamedEvents) -> list[dict[str, Any]]:
     """Return the data of the events of one kind."""
     return [data for name, data in events if name == kind]
 
@@ -52,14 +52,14 @@ def tokens(usage: Usage) -> tuple[int, int]:
     return usage.prompt_tokens, usage.completion_tokens
 
 
-def spent(events: Told) -> Usage:
+def spent(events: NamedEvents) -> Usage:
     """Return the usage that a stream ends with."""
     name, data = events[-1]
     assert name == "usage"
     return Usage.model_validate(data)
 
 
-def assert_emitted_step_by_step(events: Told) -> None:
+def assert_emitted_step_by_step(events: NamedEvents) -> None:
     """Check that each sample's steps came numbered, before its candidate, and are the candidate's own."""
     for candidate in of("candidate", events):
         before = events[: events.index(("candidate", candidate))]
@@ -73,7 +73,7 @@ def assert_emitted_step_by_step(events: Told) -> None:
 async def test_a_draft_is_counted_as_the_engine_counts(client: httpx.AsyncClient, engine: ObservedEngine, n: int):
     """Every sample comes once, the prompt counts once, and usage is what the engine added to its totals."""
     before = engine.totals
-    events = await told(client, "/v1/draft", draft(n=n))
+    events = await post_events(client, "/v1/draft", draft(n=n))
     usage = spent(events)
     assert before + usage == engine.totals
     assert usage.prompt_tokens == engine.count(DIALECT.draft(MESSAGES)) == len(engine.prompts[-1])
@@ -103,14 +103,14 @@ async def test_a_plain_draft_is_the_conversation_and_nothing_else(client: httpx.
     """`plain` adds no step prompt."""
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}, {"role": "user", "content": "Hm"}]
     body = {"messages": messages, "plain": True, "sampling": {"max_tokens": 2}}
-    events = await told(client, "/v1/draft", body)
+    events = await post_events(client, "/v1/draft", body)
     conversation = tuple(Message.model_validate(message) for message in messages)
     assert spent(events).prompt_tokens == engine.count(Prompt(conversation))
 
 
 async def test_rewriting_shows_the_solution_and_its_critique(client: httpx.AsyncClient, engine: ObservedEngine):
     """Nothing is kept; the prompt holds the solution and the critique."""
-    events = await told(client, "/v1/refine", refine(0))
+    events = await post_events(client, "/v1/refine", refine(0))
     prompt = DIALECT.rewrite(MESSAGES, SOLUTION, CRITIQUE)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(prompt)
     assert [message.role for message in prompt.messages] == ["user", "assistant", "user"]
@@ -121,7 +121,7 @@ async def test_rewriting_shows_the_solution_and_its_critique(client: httpx.Async
 
 async def test_rewinding_keeps_the_steps_before_the_error(client: httpx.AsyncClient, engine: ObservedEngine):
     """The kept step opens every sample, counts as prompt, and only what follows is written."""
-    events = await told(client, "/v1/refine", refine(1, n=2))
+    events = await post_events(client, "/v1/refine", refine(1, n=2))
     kept = prefix_of(SOLUTION, 1)
     prompt = DIALECT.rewind(MESSAGES, SOLUTION, kept, CRITIQUE)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(prompt)
@@ -142,11 +142,11 @@ async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine
     prompt = DIALECT.draft(MESSAGES) if path == "/v1/draft" else rewind
     needed = engine.count(prompt) + n
     before, requests = engine.totals, len(engine.prompts)
-    ((name, problem),) = await told(client, path, {**body, "allowance": {"max_tokens": needed - 1}})
+    ((name, problem),) = await post_events(client, path, {**body, "allowance": {"max_tokens": needed - 1}})
     assert (name, problem["status"], problem["code"], problem["needed"]) == ("refused", 422, "budget_too_small", needed)
     assert (engine.totals, len(engine.prompts)) == (before, requests)
     for more in (0, 5):
-        events = await told(client, path, {**body, "allowance": {"max_tokens": needed + more}})
+        events = await post_events(client, path, {**body, "allowance": {"max_tokens": needed + more}})
         each = 1 + more // n
         assert tokens(spent(events)) == (needed - n, n * each)
         assert {candidate["finish_reason"] for candidate in of("candidate", events)} == {"length"}
@@ -154,15 +154,15 @@ async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine
 
 async def test_completions_are_capped_together(client: httpx.AsyncClient):
     """`max_completion_tokens` is shared by the samples; fewer than one each is refused."""
-    events = await told(client, "/v1/draft", draft(n=2, allowance={"max_completion_tokens": 7}))
+    events = await post_events(client, "/v1/draft", draft(n=2, allowance={"max_completion_tokens": 7}))
     assert spent(events).completion_tokens == 6
-    ((_, problem),) = await told(client, "/v1/draft", draft(n=2, allowance={"max_completion_tokens": 1}))
+    ((_, problem),) = await post_events(client, "/v1/draft", draft(n=2, allowance={"max_completion_tokens": 1}))
     assert (problem["code"], problem["needed"]) == ("budget_too_small", 2)
 
 
 async def test_a_prompt_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ObservedEngine):
     """The longest problem that a request may hold is too long for this model: 422 with its length, not a defect."""
-    ((_, problem),) = await told(client, "/v1/draft", draft(problem="a " * 32_768))
+    ((_, problem),) = await post_events(client, "/v1/draft", draft(problem="a " * 32_768))
     assert (problem["status"], problem["limit"]["name"]) == (422, "context_length")
     assert problem["needed"] > engine.context_length
 
@@ -170,11 +170,11 @@ async def test_a_prompt_beyond_the_context_is_refused(client: httpx.AsyncClient,
 async def test_a_cancelled_call_ends_with_its_exact_usage(client: httpx.AsyncClient, engine: ObservedEngine):
     """`DELETE /v1/calls/{id}` aborts it in the engine; the stream ends with its text so far."""
     before, aborted, requests = engine.totals, engine.aborted, len(engine.texts)
-    streams: list[Told] = []
+    streams: list[NamedEvents] = []
 
     async def follow() -> None:
         body = draft(problem="Tell a very long story.", plain=True, n=2, sampling={"seed": 1, "max_tokens": 600})
-        streams.append(await told(client, "/v1/draft", body, {"X-Call-ID": "story"}))
+        streams.append(await post_events(client, "/v1/draft", body, {"X-Call-ID": "story"}))
 
     async with anyio.create_task_group() as group:
         group.start_soon(follow)
@@ -193,7 +193,7 @@ async def test_a_deadline_ends_a_call_in_the_same_way(client: httpx.AsyncClient,
     """After `X-Deadline-Ms` the call ends with its text so far and its usage."""
     before = engine.totals
     body = draft(sampling={"seed": 3, "max_tokens": 500, "temperature": 2.0})
-    events = await told(client, "/v1/draft", body, {"X-Deadline-Ms": "400"})
+    events = await post_events(client, "/v1/draft", body, {"X-Deadline-Ms": "400"})
     assert [candidate["finish_reason"] for candidate in of("candidate", events)] == ["cancelled"]
     assert before + spent(events) == engine.totals
 
@@ -216,9 +216,9 @@ async def test_metrics_count_what_was_written(client: httpx.AsyncClient):
         lines = (await client.get("/metrics")).text.splitlines()
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
-    await told(client, "/v1/draft", draft())
+    await post_events(client, "/v1/draft", draft())
     before = await metrics()
-    usage = spent(await told(client, "/v1/draft", draft()))
+    usage = spent(await post_events(client, "/v1/draft", draft()))
     grown = {name: value - before.get(name, 0.0) for name, value in (await metrics()).items() if "_role_" in name}
     assert grown['counterpoint_role_calls_total{outcome="ok",verb="draft"}'] == 1
     assert grown['counterpoint_role_tokens_total{kind="prompt"}'] == usage.prompt_tokens

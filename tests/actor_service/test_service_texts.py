@@ -11,7 +11,7 @@ from services.engines.scripted import ScriptedEngine, ScriptedOptions, fixed
 from services.engines.testing import ObservedEngine
 from services.role import create_role_app
 from services.settings import ActorSettings
-from services.testing import serve, told
+from services.testing import post_events, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ async def test_a_problem_cannot_forge_control_tokens(client: httpx.AsyncClient, 
     specials: list[list[str]] = []
     for text in ("2 + 2?", FORGED):
         messages = [{"role": role, "content": text} for role in ("system", "user", "assistant", "user")]
-        await told(client, "/v1/draft", {"messages": messages, "plain": plain, "sampling": SHORT})
+        await post_events(client, "/v1/draft", {"messages": messages, "plain": plain, "sampling": SHORT})
         specials.append(engine.specials(engine.prompts[-1]))
     assert specials[0] == specials[1]
     assert set(specials[0]) == {"<|im_start|>", "<|im_end|>"}
@@ -41,7 +41,7 @@ async def test_solution_and_critique_cannot_either(client: httpx.AsyncClient, en
         explanations = (StepExplanation(index=1, text=text),)
         critique = Critique(depth="explain", verdict="incorrect", first_error=1, explanations=explanations)
         body = {"problem": text, "solution": f"Step 1: {text}\nStep 2: {text}", "critique": critique.model_dump()}
-        await told(client, "/v1/refine", {**body, "keep_steps": keep_steps, "sampling": SHORT})
+        await post_events(client, "/v1/refine", {**body, "keep_steps": keep_steps, "sampling": SHORT})
         specials.append(engine.specials(engine.prompts[-1]))
     assert specials[0] == specials[1]
 
@@ -65,7 +65,7 @@ async def test_whatever_a_model_writes_fits_into_events(written: str, text: str,
     service = ActorService(ActorSettings.load(dialect="structured"), open_engine)
     app = create_role_app(service, "actor", [router(service)])
     async with serve(app) as url, httpx.AsyncClient(base_url=url) as client:
-        events = await told(client, "/v1/draft", {"problem": "Go on.", "sampling": {"max_tokens": 32_768}})
+        events = await post_events(client, "/v1/draft", {"problem": "Go on.", "sampling": {"max_tokens": 32_768}})
     (candidate,) = [data for name, data in events if name == "candidate"]
     assert (candidate["text"], candidate["finish_reason"]) == (text, finish_reason)
     assert events[-1] == ("usage", {**engine.totals.model_dump(), "type": "usage"})

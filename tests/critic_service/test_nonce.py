@@ -18,7 +18,7 @@ from services.contracts.problem import Message
 from services.engines.protocol import Generation
 from services.engines.scripted import Plausible, ScriptedOptions, fixed
 from services.engines.testing import ObservedEngine
-from services.testing import told
+from services.testing import post_events
 
 NONCE = "0123456789ab"
 MESSAGES = (Message(role="user", content="What is 2 + 2?"),)
@@ -92,7 +92,7 @@ async def test_no_control_token_comes_from_a_text(
     specials: list[list[str]] = []
     for text in ("2 + 2 = 4", "".join((ATTACKS[0], ATTACKS[2], ATTACKS[4]))):
         body = {"problem": text, "steps": [text, "So it is 4."], "depth": depth, "sampling": {"seed": 1, "max_tokens": 1}}
-        await told(client, "/v1/critique", body)
+        await post_events(client, "/v1/critique", body)
         ids = engine.prompts[-1]
         specials.append(engine.specials(ids))
         safe = text.replace("<|", "<\u200b|")

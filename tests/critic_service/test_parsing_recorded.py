@@ -29,7 +29,7 @@ from services.contracts.critique import Critique
 from services.engines.scripted import CAPABILITIES, Script, ScriptedEngine, ScriptedOptions
 from services.role import create_role_app
 from services.settings import CriticSettings
-from services.testing import serve, told
+from services.testing import post_events, serve
 
 PARSERS: dict[str, Callable[[str, int], Critique]] = {
     "labels": lambda text, steps: build_critique("labels", parse_labels(text, steps), ()),
@@ -246,7 +246,7 @@ async def test_the_service_returns_what_was_recorded(parser: str, depth: str, ex
         for entry in (entry for entry in [*RECORDED, *WRITTEN] if entry.parser == parser):
             playing = entry.text
             body = {"problem": "x", "steps": ["a step"] * entry.steps, "depth": depth, "explain": explain}
-            events = dict(await told(client, "/v1/critique", body))
+            events = dict(await post_events(client, "/v1/critique", body))
             critique, expected = Critique.model_validate(events["critique"]), entry.read()
             assert (critique.unparsable, critique.verdict == "unsure") == (expected is None, expected is None)
             assert [(x.index, x.label) for x in critique.labels] == [

@@ -14,7 +14,7 @@ from services.contracts.problem import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
 from services.engines.testing import ObservedEngine
-from services.testing import Told, told, wait_until
+from services.testing import NamedEvents, post_events, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 
@@ -49,19 +49,19 @@ def ask(secret: bytes) -> Ask:
     return prompt
 
 
-def of(kind: str, events: Told) -> list[dict[str, Any]]:
+def of(kind: str, events: NamedEvents) -> list[dict[str, Any]]:
     """Return the data of the events of one kind."""
     return [data for name, data in events if name == kind]
 
 
-def spent(events: Told) -> Usage:
+def spent(events: NamedEvents) -> Usage:
     """Return the usage that a stream ends with."""
     name, data = events[-1]
     assert name == "usage"
     return Usage.model_validate(data)
 
 
-def read(events: Told) -> Critique:
+def read(events: NamedEvents) -> Critique:
     """Return the critique; the labels and explanations before it are its own, in the order of the steps."""
     (data,) = of("critique", events)
     critique = Critique.model_validate(data)
@@ -77,7 +77,7 @@ def read(events: Told) -> Critique:
 async def test_a_verdict_is_a_probability(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask):
     """About one token, whose alternatives give p_correct, on whose side the verdict is."""
     before = engine.totals
-    events = await told(client, URL, judge("verdict"))
+    events = await post_events(client, URL, judge("verdict"))
     critique = read(events)
     assert [name for name, _ in events] == ["critique", "usage"]
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(ask("verdict"))
@@ -92,7 +92,7 @@ async def test_a_verdict_is_a_probability(client: httpx.AsyncClient, engine: Obs
 async def test_labels_are_one_a_step_with_a_probability_each(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask):
     """A guided answer names every step; p_correct of the whole is that of its weakest step."""
     before = engine.totals
-    events = await told(client, URL, judge("labels"))
+    events = await post_events(client, URL, judge("labels"))
     critique = read(events)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(ask("labels"))
     assert [label.index for label in critique.labels] == [1, 2]
@@ -106,7 +106,7 @@ async def test_labels_are_one_a_step_with_a_probability_each(client: httpx.Async
 @pytest.mark.parametrize("explain", ["first", "all"])
 async def test_structured_explanations(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask, explain: str):
     """Labels with words: about the first wrong step, or about every step."""
-    events = await told(client, URL, judge("explain", explain=explain))
+    events = await post_events(client, URL, judge("explain", explain=explain))
     critique = read(events)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(ask("explain", explain))
     assert not critique.unparsable
@@ -121,7 +121,7 @@ async def test_published_explanations_are_read_as_they_were_written(
 ):
     """In free text a small model may write anything: what the parser reads is the critique, and what it cannot is unsure."""
     body = judge("explain", explain="all", sampling={"temperature": 0.0, "seed": SEED, "max_tokens": 120})
-    events = await told(published, URL, body)
+    events = await post_events(published, URL, body)
     critique = read(events)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(ask("explain", "all", "mathcritique"))
     question = CHAT_DIALECTS["mathcritique"].question(Case((), STEPS, "0" * 12), "explain", "all", scores=False)
@@ -136,7 +136,7 @@ async def test_published_explanations_are_read_as_they_were_written(
 async def test_a_critique_that_was_cut_off_is_unsure(client: httpx.AsyncClient, engine: ObservedEngine, ask: Ask):
     """An allowance caps the completion to the token; half a document is no critique, and is counted as unparsable."""
     needed = engine.count(ask("labels")) + 1
-    events = await told(client, URL, judge("labels", allowance={"max_tokens": needed + 3}))
+    events = await post_events(client, URL, judge("labels", allowance={"max_tokens": needed + 3}))
     assert read(events) == Critique(depth="labels", verdict="unsure", unparsable=True)
     assert (spent(events).prompt_tokens, spent(events).completion_tokens) == (needed - 1, 4)
     assert 'counterpoint_critic_unparsable_total{depth="labels"}' in (await client.get("/metrics")).text
@@ -147,16 +147,16 @@ async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine
     """One token too few is refused with what is needed, before anything is computed; just enough is one token."""
     needed = engine.count(ask(depth)) + 1
     before, requests = engine.totals, len(engine.prompts)
-    ((name, problem),) = await told(client, URL, judge(depth, allowance={"max_tokens": needed - 1}))
+    ((name, problem),) = await post_events(client, URL, judge(depth, allowance={"max_tokens": needed - 1}))
     assert (name, problem["status"], problem["code"], problem["needed"]) == ("refused", 422, "budget_too_small", needed)
     assert (engine.totals, len(engine.prompts)) == (before, requests)
-    events = await told(client, URL, judge(depth, allowance={"max_tokens": needed}))
+    events = await post_events(client, URL, judge(depth, allowance={"max_tokens": needed}))
     assert spent(events).total_tokens == needed
 
 
 async def test_a_solution_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ObservedEngine):
     """As many long steps as a request may hold are too long for this model: 422 with the length, not a defect."""
-    ((_, problem),) = await told(client, URL, judge("verdict", steps=["a " * 1_000] * 200))
+    ((_, problem),) = await post_events(client, URL, judge("verdict", steps=["a " * 1_000] * 200))
     assert (problem["status"], problem["limit"]["name"]) == (422, "context_length")
     assert problem["needed"] > engine.context_length
 
@@ -164,11 +164,11 @@ async def test_a_solution_beyond_the_context_is_refused(client: httpx.AsyncClien
 async def test_a_cancelled_call_ends_with_its_exact_usage(published: httpx.AsyncClient, engine: ObservedEngine):
     """`DELETE /v1/calls/{id}` aborts it in the engine; there is a usage event and no critique."""
     before, aborted, requests = engine.totals, engine.aborted, len(engine.texts)
-    streams: list[Told] = []
+    streams: list[NamedEvents] = []
 
     async def follow() -> None:
         body = judge("explain", sampling={"temperature": 0.7, "seed": 2, "max_tokens": 500})
-        streams.append(await told(published, URL, body, {"X-Call-ID": "long"}))
+        streams.append(await post_events(published, URL, body, {"X-Call-ID": "long"}))
 
     async with anyio.create_task_group() as group:
         group.start_soon(follow)

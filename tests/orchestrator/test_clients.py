@@ -14,7 +14,7 @@ from orchestrator.metrics import CallMeter, OrchestratorMetrics
 from orchestrator.ports import CallFailed
 from services.call_context import CallContext
 from services.client import client_for
-from services.contracts.calls import Draft
+from services.contracts.calls import DraftRequest
 from services.sse import encode
 from services.testing import serve
 
@@ -49,7 +49,7 @@ async def draft(events: bytes, metrics: OrchestratorMetrics) -> list[Any]:
         return StreamingResponse(iter([events]), media_type="text/event-stream")
 
     async with serve(app) as url, client_for(url) as client:
-        stream = HTTPActor(client, metrics).draft(Draft(problem="1 + 1?"), CallContext("request", "solve", "call"))
+        stream = HTTPActor(client, metrics).draft(DraftRequest(problem="1 + 1?"), CallContext("request", "solve", "call"))
         with anyio.fail_after(5):
             try:
                 async with stream as call:

@@ -13,7 +13,7 @@ from stack import Stack, stack
 from services import tracing
 from services.engines.scripted import ScriptedOptions
 from services.settings import ActorSettings, SettingsError
-from services.testing import serve, told, wait_until
+from services.testing import post_events, serve, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +101,7 @@ async def test_spans_say_what_was_spent_and_no_text(kept: Kept):
 async def test_streams_and_chats_are_traced_alike(kept: Kept):
     """Their spans last until the last event."""
     async with stack() as running:
-        assert (await told(running.client, "/solve", {**SOLVE, "stream": True}, HEADERS))[-1][0] == "solve.finished"
+        assert (await post_events(running.client, "/solve", {**SOLVE, "stream": True}, HEADERS))[-1][0] == "solve.finished"
         chat = {"model": "counterpoint-single", "messages": [{"role": "user", "content": "Add 1 and 2."}]}
         await running.client.post("/v1/chat/completions", json=chat, headers=HEADERS)
     requests = ["POST /solve", "POST /v1/chat/completions"]

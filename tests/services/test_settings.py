@@ -194,7 +194,7 @@ def test_the_file_and_the_environment_say_the_same(config: Path, slots: int, rat
 ])  # fmt: skip
 def test_the_dialect_is_the_models_own_unless_it_is_set(model: str, dialect: str | None, spoken: str):
     """The pocket pair speaks its own."""
-    assert RoleSettings.load(model=model, dialect=dialect).spoken == spoken
+    assert RoleSettings.load(model=model, dialect=dialect).dialect_name == spoken
 
 
 def test_every_strategy_can_be_the_default():

@@ -22,7 +22,7 @@ from services.engines.testing import call_of, complete, user_prompt
 from services.errors import CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
 from services.role import create_role_app
 from services.settings import ActorSettings
-from services.testing import serve, told, wait_until
+from services.testing import post_events, serve, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -246,6 +246,6 @@ async def test_a_service_waits_for_its_server():
                     await anyio.sleep(0.05)
             card = (await client.get("/v1/model")).json()
             assert (card["engine"], card["counts"]) == ("openai", "bounded")
-            events = await told(client, "/v1/draft", {"problem": "Add 1 and 2."})
+            events = await post_events(client, "/v1/draft", {"problem": "Add 1 and 2."})
             assert [name for name, _ in events][-2:] == ["candidate", "usage"]
             assert "counterpoint_replica_requests_total" in (await client.get("/metrics")).text
