@@ -8,8 +8,8 @@ from actor_service.service import ActorService
 from services.call_context import CallContext, call_context
 from services.contracts.calls import DraftRequest, RefineRequest
 from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
-from services.openapi import errors
-from services.streaming import EventStreamResponse
+from services.http.openapi import errors
+from services.http.streaming import EventStreamResponse
 
 Call = Annotated[CallContext, Depends(call_context)]
 

@@ -9,13 +9,13 @@ from services.call_context import CallContext
 from services.contracts.base import MAX_TEXT_CHARS
 from services.contracts.calls import CandidateEvent, DraftRequest, FinishReason, RefineRequest, StepEvent, WrittenStep
 from services.contracts.critique import Critique
+from services.contracts.messages import Message
 from services.contracts.model import ModelCard
-from services.contracts.problem import Message
 from services.engines.protocol import Delta, Generation, GenerationStream, Prompt
-from services.metrics import RoleMetrics
+from services.http.streaming import Emit
+from services.observability.metrics import RoleMetrics
 from services.role import OpenEngine, RoleService
 from services.settings import RoleSettings
-from services.streaming import Emit
 
 EMPTY_MESSAGES = (Message(role="user", content=""),)
 

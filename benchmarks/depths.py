@@ -18,10 +18,10 @@ from counterpoint.up import environment
 from evaluation.problem_sets import ProblemItem, pocket
 from evaluation.role_clients import RoleClients, first_error
 from evaluation.statistics import balanced
-from services.client import stream_events
 from services.contracts.calls import CritiqueEvent, CritiqueRequest, UsageEvent
 from services.contracts.critique import DEPTHS, Depth
 from services.contracts.sampling import Sampling
+from services.http.client import stream_events
 
 VLLM = {"engine": "vllm", "vllm_dtype": "float32", "vllm_block_size": 32, "vllm_enforce_eager": True, "context_length": 1024}
 START_SECONDS = 400

@@ -20,11 +20,11 @@ import httpx
 
 from benchmarks import print_line
 from counterpoint.stack import Stack, run_stack
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.contracts.sampling import Sampling
 from services.engines.protocol import Generation, Prompt
 from services.engines.scripted import ScriptedEngine, ScriptedOptions
-from services.sse import MEDIA_TYPE
+from services.http.sse import MEDIA_TYPE
 
 ENGINE_SECONDS = 0.05
 SINGLE_ADDS_MS = 5.0

@@ -30,9 +30,9 @@ from evaluation.grading import is_right
 from evaluation.problem_sets import ProblemItem, pocket
 from orchestrator.settings import OrchestratorSettings
 from services.engines.factory import embedded_options
+from services.observability.logging import configure
 from services.role import create_role_app
 from services.settings import ActorSettings, CriticSettings, RoleSettings
-from services.telemetry import configure
 from services.testing import serve
 
 TOKEN_SECONDS = 0.02

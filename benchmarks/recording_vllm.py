@@ -18,9 +18,9 @@ import critic_service.routes
 from actor_service.service import ActorService
 from counterpoint.cli import app as command
 from critic_service.service import CriticService
-from services import server
 from services.engines.factory import vllm_options
 from services.engines.protocol import Engine
+from services.http import server
 from services.role import create_role_app
 from services.settings import ActorSettings, CriticSettings, RoleSettings
 

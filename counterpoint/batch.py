@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from orchestrator.request import SolveRequest
-from services.client import stream_events
 from services.errors import CounterpointError, NotReady
+from services.http.client import stream_events
 from services.jsonl import ResumableRow, resume
 
 

@@ -30,11 +30,11 @@ from counterpoint.shared_engine import SharedEngine
 from counterpoint.up import SCRIPTED, environment, serve, serve_and_solve
 from orchestrator.access import Tenant, digest, generate_key
 from orchestrator.settings import OrchestratorSettings
-from services import tracing
-from services.app import VERSION
-from services.server import run as run_server
+from services.http.app import VERSION
+from services.http.server import run as run_server
+from services.observability import tracing
+from services.observability.logging import configure
 from services.settings import ActorSettings, CriticSettings, ServiceSettings, SettingsError
-from services.telemetry import configure
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 

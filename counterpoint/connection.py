@@ -8,10 +8,10 @@ from rich.console import Console
 
 from counterpoint.render import plain, print_error, print_event
 from orchestrator.request import SolveRequest
-from services.client import client_for, stream_events
 from services.contracts.events import SOLVE_EVENT, SOLVE_EVENT_TYPES, SolveFailed, SolveFinished
 from services.errors import CounterpointError, EngineFailed, NotReady
-from services.sse import ServerSentEvent
+from services.http.client import client_for, stream_events
+from services.http.sse import ServerSentEvent
 
 FAILED = 1
 UNREACHABLE = 3

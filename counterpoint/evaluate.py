@@ -19,7 +19,7 @@ from evaluation import critics, plans, pocket_report, problem_sets, report, thre
 from evaluation.role_clients import RoleClients
 from evaluation.rows import SolveRow
 from evaluation.runs import BadRun, OnProgress, SolvePlan, run
-from services.client import client_for
+from services.http.client import client_for
 from services.jsonl import CONCURRENCY
 from services.settings import SettingsError
 

@@ -19,8 +19,8 @@ from counterpoint.options import (
     address,
     solve_request,
 )
-from services.client import fetch, stream_events
-from services.telemetry import configure
+from services.http.client import fetch, stream_events
+from services.observability.logging import configure
 
 app = typer.Typer(no_args_is_help=True, help="Submit and manage jobs: solves that outlive the connection that started them.")
 

@@ -10,7 +10,7 @@ import anyio
 import httpx
 
 from counterpoint.supervisor import ProcessSpec, free_port, keep_running, wait_ready
-from services.client import client_for
+from services.http.client import client_for
 
 
 @dataclass(frozen=True, slots=True)

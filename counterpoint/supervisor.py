@@ -13,7 +13,7 @@ import anyio
 import anyio.abc
 import httpx
 
-from services.client import client_for
+from services.http.client import client_for
 
 RESTART_SECONDS = 0.5
 """Pause before the first restart of a service; it doubles with each, up to `LONGEST_RESTART_SECONDS`."""

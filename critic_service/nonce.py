@@ -9,7 +9,7 @@ import hmac
 import re
 from hashlib import sha256
 
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 
 NONCE_CHARS = 12
 

@@ -11,13 +11,13 @@ from critic_service.nonce import NONCE_CHARS, derive_nonce
 from services.call_context import CallContext
 from services.contracts.calls import CritiqueEvent, CritiqueRequest, ExplanationEvent, LabelEvent
 from services.contracts.critique import DEPTHS, Critique, Depth, Verdict
+from services.contracts.messages import Message
 from services.contracts.model import ModelCard
-from services.contracts.problem import Message
 from services.engines.protocol import Generation, GenerationStream, Guide, TokenLogprobs
-from services.metrics import RoleMetrics
+from services.http.streaming import Emit
+from services.observability.metrics import RoleMetrics
 from services.role import OpenEngine, RoleService
 from services.settings import RoleSettings
-from services.streaming import Emit
 
 TOP_LOGPROBS = 20
 """Alternatives requested at each token; both words of a label are among them as a rule."""

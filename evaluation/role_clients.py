@@ -16,11 +16,11 @@ from evaluation.problem_sets import ProblemItem
 from evaluation.rows import CandidateRow, RefinementRow, SampleCritiqueRow, SampleCritiquesRow
 from evaluation.runs import seed_of
 from pocket import oracle
-from services.client import stream_events
 from services.contracts.calls import CandidateEvent, CritiqueEvent, CritiqueRequest, DraftRequest, RefineRequest, UsageEvent
 from services.contracts.critique import Critique, StepExplanation, StepLabel
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
+from services.http.client import stream_events
 
 GREEDY = Sampling(temperature=0.0, max_tokens=512)
 ORACLE_ROUNDS = 2

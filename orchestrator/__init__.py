@@ -1,1 +1,5 @@
-"""Spends a compute budget on actor and critic: budget, strategies, selection, runner, routes."""
+"""The orchestrator: it spends a compute budget on calls of the actor and the critic, behind `POST /solve`.
+
+`routes`, `openai`, `page` and `jobs` turn requests into a `SolveRequest`, which the `runner` runs as a strategy in a `solve`.
+Start at `app`, which composes everything.
+"""

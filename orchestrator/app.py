@@ -21,12 +21,12 @@ from orchestrator.page.routes import router as page_router
 from orchestrator.routes import router
 from orchestrator.runner import Runner
 from orchestrator.settings import OrchestratorSettings
-from services.app import create_app
 from services.call_context import new_id
-from services.client import client_for
-from services.health import Check
+from services.http.app import create_app
+from services.http.client import client_for
+from services.http.health import Check
+from services.http.server import beside
 from services.redis import RedisProbe
-from services.server import beside
 from services.settings import SettingsError
 
 

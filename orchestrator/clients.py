@@ -15,9 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.metrics import CallMeter, OrchestratorMetrics
 from orchestrator.ports import CallFailed
-from services import sse, tracing
 from services.call_context import CallContext
-from services.client import fetch, stream_events
 from services.contracts.calls import (
     ACTOR_EVENT,
     CRITIC_EVENT,
@@ -35,8 +33,11 @@ from services.contracts.model import ModelCard
 from services.contracts.solve import Role
 from services.contracts.usage import Usage
 from services.errors import BudgetTooSmall, CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
-from services.problems import as_error
-from services.sse import ServerSentEvent
+from services.http import sse
+from services.http.client import fetch, stream_events
+from services.http.error_responses import as_error
+from services.http.sse import ServerSentEvent
+from services.observability import tracing
 
 SETTLE_SECONDS = 0.3
 """Time in which a cancelled call may still report its usage."""

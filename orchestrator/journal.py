@@ -30,7 +30,7 @@ from services.contracts.model import ModelCard
 from services.contracts.solve import Role
 from services.contracts.usage import Usage
 from services.errors import EngineFailed
-from services.problems import as_error, error_of
+from services.http.error_responses import as_error, error_of
 
 LEFT_SECONDS = 5.0
 """Time in which the strategy should leave a replayed call that it left when the call was recorded."""

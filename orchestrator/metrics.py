@@ -28,8 +28,8 @@ from services.contracts.calls import FinishReason
 from services.contracts.events import AnySolveEvent, BudgetWarning, CandidateFinished, VotesChanged
 from services.contracts.solve import ROLES, Role, SolveResult, StopReason, VoteGroup
 from services.contracts.usage import Usage
-from services.metrics import SECONDS, ServiceMetrics
-from services.problems import as_error
+from services.http.error_responses import as_error
+from services.observability.metrics import SECONDS, ServiceMetrics
 
 OVERHEAD_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 """Buckets of the orchestrator's own share of a solve's time, from a single draft to a wide vote over formulas."""

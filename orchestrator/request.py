@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from orchestrator.strategies import AnyStrategy
-from services.contracts.problem import ProblemRequest
+from services.contracts.messages import ProblemRequest
 from services.contracts.solve import Budget, SolveSampling, Trace
 
 

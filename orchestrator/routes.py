@@ -23,9 +23,9 @@ from services.errors import (
     RequestTooLarge,
     Unauthenticated,
 )
-from services.openapi import Responses, errors
-from services.sse import MEDIA_TYPE
-from services.streaming import Emit, EventStreamResponse, OwnedJSONResponse
+from services.http.openapi import Responses, errors
+from services.http.sse import MEDIA_TYPE
+from services.http.streaming import Emit, EventStreamResponse, OwnedJSONResponse
 
 Call = Annotated[CallContext, Depends(call_context)]
 Accept = Annotated[str, Header()]

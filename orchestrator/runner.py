@@ -22,7 +22,6 @@ from orchestrator.settings import OrchestratorSettings
 from orchestrator.solve import AnswerNow, Context, Emit, Outcome, Solve
 from orchestrator.solve.result import result_of
 from orchestrator.strategies.base import Strategy
-from services import tracing
 from services.call_context import CallContext, new_id
 from services.contracts.errors import FieldError, Limit
 from services.contracts.events import AnySolveEvent, SolveFailed, SolveFinished, SolveStarted
@@ -37,7 +36,8 @@ from services.errors import (
     NotReady,
     Overloaded,
 )
-from services.problems import as_error
+from services.http.error_responses import as_error
+from services.observability import tracing
 
 MIN_SECONDS = 0.001
 """The time limit of a request whose deadline has already passed."""

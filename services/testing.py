@@ -10,8 +10,8 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from services import sse
-from services.server import config
+from services.http import sse
+from services.http.server import config
 
 POLL_SECONDS = 0.002
 

@@ -3,7 +3,7 @@
 from typing import Literal, Protocol
 
 from services.contracts.critique import Critique
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.engines.protocol import Prompt
 
 MAX_CRITIQUE_CHARS = 4_000

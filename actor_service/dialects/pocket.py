@@ -7,7 +7,7 @@ the solution; for the error, they are its explanation.
 from actor_service.dialects.base import Messages, message
 from pocket import wording
 from services.contracts.critique import Critique
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.engines.protocol import Prompt
 
 

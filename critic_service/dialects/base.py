@@ -6,7 +6,7 @@ from typing import Protocol
 
 from critic_service.nonce import fenced
 from services.contracts.critique import Critique, Depth
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.engines.protocol import Guide, Prompt, TokenLogprobs
 
 RIGHT, WRONG = "correct", "incorrect"

@@ -15,7 +15,7 @@ from critic_service.scoring import probability, token_at
 from pocket import wording
 from pocket.calibration import Calibration
 from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.engines.protocol import Prompt, TokenLogprobs
 
 _LINE = re.compile(r"Step (\d{1,4}): (.*, has .*: (?:(correct)\.|incorrect: .+))")

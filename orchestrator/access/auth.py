@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.access.quotas import TenantQuotas
 from services.errors import CounterpointError, Unauthenticated
-from services.limits import Refuse, refusal
+from services.http.body_limit import Refuse, refusal
 
 GUARDED = ("/solve", "/jobs", "/v1/")
 """The path prefixes that require a key; health, metrics, documentation, the page and the list of strategies stay open."""

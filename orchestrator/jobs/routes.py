@@ -28,9 +28,9 @@ from services.errors import (
     RequestTooLarge,
     Unauthenticated,
 )
-from services.openapi import Responses, errors
-from services.sse import MEDIA_TYPE
-from services.streaming import Emit, EventStreamResponse
+from services.http.openapi import Responses, errors
+from services.http.sse import MEDIA_TYPE
+from services.http.streaming import Emit, EventStreamResponse
 
 Call = Annotated[CallContext, Depends(call_context)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]

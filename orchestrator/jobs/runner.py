@@ -27,7 +27,7 @@ from services.call_context import CallContext, new_id
 from services.contracts.errors import ProblemDetails
 from services.contracts.events import AnySolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.errors import Cancelled, CounterpointError, NotReady, Overloaded
-from services.problems import as_error
+from services.http.error_responses import as_error
 
 log = structlog.get_logger("jobs")
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.openai.presets import Preset, preset
 from orchestrator.request import SolveRequest
 from services.contracts.sampling import MAX_SEED
-from services.problems import invalid
+from services.http.error_responses import invalid
 
 
 def _text(content: object) -> object:

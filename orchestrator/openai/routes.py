@@ -20,9 +20,9 @@ from services.call_context import CallContext, call_context, new_id
 from services.contracts.events import AnySolveEvent, StepWritten
 from services.contracts.solve import SolveResult
 from services.errors import CounterpointError, InvalidRequest
-from services.problems import Refused
-from services.sse import MEDIA_TYPE
-from services.streaming import Emit, EventStreamResponse, OwnedJSONResponse, Wire
+from services.http.error_responses import Refused
+from services.http.sse import MEDIA_TYPE
+from services.http.streaming import Emit, EventStreamResponse, OwnedJSONResponse, Wire
 
 Call = Annotated[CallContext, Depends(call_context)]
 WIRE = Wire(encode=wire.encode, refuse=wire.refuse, end=wire.DONE)

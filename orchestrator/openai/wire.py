@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.contracts.solve import SolveResult
 from services.errors import CounterpointError
-from services.problems import problem_response
+from services.http.error_responses import problem_response
 
 DONE = b"data: [DONE]\n\n"
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}

@@ -13,7 +13,7 @@ from orchestrator.ports import Actor, CallFailed, CallStream, Critic, Equivalenc
 from orchestrator.solve.candidate_register import CandidateRegister
 from services.call_context import CallContext
 from services.contracts.events import AnySolveEvent, BudgetWarning, DegradedEvent
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.contracts.sampling import MAX_SEED, Sampling
 from services.contracts.solve import Degraded, Role, RoleUsage, StopReason
 from services.contracts.usage import Usage

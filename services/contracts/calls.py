@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from services.contracts.base import FilledText, Reply, Text
 from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
-from services.contracts.problem import ProblemRequest
+from services.contracts.messages import ProblemRequest
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Allowance, Usage
 

@@ -12,8 +12,8 @@ from typing import Literal, Protocol
 from prometheus_client.registry import Collector
 
 from services.call_context import CallContext
+from services.contracts.messages import Message
 from services.contracts.model import Capabilities
-from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
 

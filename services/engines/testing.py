@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from services.call_context import CallContext
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.contracts.usage import Usage
 from services.engines.llama import EmbeddedEngine, EmbeddedOptions, Event, Llama
 from services.engines.protocol import ANONYMOUS, Delta, Engine, Generation, Prompt

@@ -10,22 +10,22 @@ import structlog
 from fastapi import APIRouter, FastAPI
 from starlette.responses import JSONResponse
 
-from services.app import create_app
 from services.call_context import CallContext
 from services.contracts.calls import UsageEvent
+from services.contracts.messages import Message
 from services.contracts.model import ModelCard
-from services.contracts.problem import Message
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Allowance, Usage
 from services.engines.protocol import Engine, GenerationStream, Prompt
 from services.errors import CounterpointError, EngineDied, EngineFailed, NotReady
-from services.health import Check
-from services.metrics import RoleMetrics
+from services.http.app import create_app
+from services.http.health import Check
+from services.http.streaming import Emit
+from services.observability.metrics import RoleMetrics
 from services.role.allowance import completion_cap
 from services.role.in_flight import CallsInFlight
 from services.role.neutralise import neutralise
 from services.settings import RoleSettings
-from services.streaming import Emit
 
 WATCH_SECONDS = 1.0
 """Time between checks of the engine, which do not depend on requests to `/readyz`."""

@@ -9,7 +9,7 @@ from actor_service.dialects.pocket import PocketActorDialect, critic_lines
 from pocket import mistakes, oracle, wording
 from pocket.problems import Problem, problems
 from services.contracts.critique import Critique, StepExplanation, StepLabel
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 
 CASES = [(problem, mistakes.mistaken(Random(7), problem)) for problem in islice(problems(3, split="dev"), 60)]
 

@@ -9,12 +9,12 @@ import pytest
 from actor_service.answer import answer_of
 from actor_service.dialects import DIALECTS
 from actor_service.steps import prefix_of, steps_of
-from services import sse
 from services.contracts.critique import Critique, StepExplanation
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
 from services.engines.testing import PAUSED_LINES, ObservedEngine
+from services.http import sse
 from services.testing import NamedEvents, post_events, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]

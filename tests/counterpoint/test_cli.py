@@ -10,7 +10,7 @@ from stack import NOWHERE, stack
 from typer.testing import CliRunner
 
 from counterpoint.cli import app
-from services.app import VERSION
+from services.http.app import VERSION
 
 COMMAND = [sys.executable, "-m", "counterpoint"]
 COMMANDS = {"actor", "critic", "orchestrator", "up", "run", "solve", "doctor", "health", "worker", "replay", "key"}

@@ -14,7 +14,7 @@ from stack import stack
 from critic_service.dialects import CHAT_DIALECTS, Case
 from critic_service.nonce import NONCE_CHARS, derive_nonce, fenced
 from services.contracts.critique import DEPTHS, Depth
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.engines.protocol import Generation
 from services.engines.scripted import Plausible, ScriptedOptions, fixed
 from services.engines.testing import ObservedEngine

@@ -14,7 +14,7 @@ from critic_service.dialects.pocket import PocketCriticDialect, add_line_probabi
 from pocket import mistakes, oracle, wording
 from pocket.calibration import Calibration
 from pocket.problems import problems
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.engines.protocol import TokenLogprobs
 
 CASES = [(problem, mistakes.mistaken(Random(5), problem)) for problem in islice(problems(4, split="dev"), 80)]

@@ -10,7 +10,7 @@ import pytest
 from critic_service.dialects import CHAT_DIALECTS, Case, UnparsableCritique
 from critic_service.nonce import derive_nonce
 from services.contracts.critique import Critique, Depth
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
 from services.engines.testing import ObservedEngine

@@ -12,8 +12,8 @@ import pytest
 from stack import stack
 
 from orchestrator.request import SolveRequest
-from services.client import stream_events
 from services.engines.scripted import Plausible, ScriptedOptions
+from services.http.client import stream_events
 
 pytestmark = pytest.mark.anyio
 

@@ -23,9 +23,9 @@ from orchestrator.settings import OrchestratorSettings
 from orchestrator.solve import Context, Outcome
 from orchestrator.strategies.base import Strategy
 from services.call_context import CallContext
-from services.client import client_for
 from services.contracts.solve import Budget, SolveResult, SolveSampling
 from services.engines.scripted import Plausible, ScriptedOptions
+from services.http.client import client_for
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from services.contracts.base import MAX_TEXT_CHARS
 from services.contracts.calls import MAX_STEPS
-from services.contracts.problem import MAX_MESSAGES
+from services.contracts.messages import MAX_MESSAGES
 from services.contracts.sampling import MAX_COMPLETION_TOKENS, MAX_SEED
 
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import httpx
 
-from services.sse import decode
+from services.http.sse import decode
 
 REQUEST = {"problem": "Add 12 and 30 and 7.", "strategy": {"name": "refine", "rounds": 3}, "sampling": {"seed": 4}}
 

@@ -13,9 +13,9 @@ from orchestrator.clients import HTTPActor
 from orchestrator.metrics import CallMeter, OrchestratorMetrics
 from orchestrator.ports import CallFailed
 from services.call_context import CallContext
-from services.client import client_for
 from services.contracts.calls import DraftRequest
-from services.sse import encode
+from services.http.client import client_for
+from services.http.sse import encode
 from services.testing import serve
 
 pytestmark = pytest.mark.anyio

@@ -15,9 +15,9 @@ from orchestrator.selection import Choice, Poll, Select, choose
 from orchestrator.solve import Context, Solve
 from orchestrator.strategies.best_of_n import BestOfN, _Drawing  # pyright: ignore[reportPrivateUsage] - arrival is its own
 from services.call_context import CallContext
-from services.client import client_for
 from services.contracts.sampling import Sampling
 from services.contracts.solve import Budget
+from services.http.client import client_for
 
 SELECTS: list[Select] = ["critic", "majority", "weighted"]
 

@@ -10,8 +10,8 @@ from jobs import wait_for_end
 from opentelemetry.trace import NoOpTracerProvider
 from stack import Stack, stack
 
-from services import tracing
 from services.engines.scripted import ScriptedOptions
+from services.observability import tracing
 from services.settings import ActorSettings, SettingsError
 from services.testing import post_events, serve, wait_until
 

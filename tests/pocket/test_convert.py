@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pocket import wording
 from pocket.convert import convert, read_safetensors
 from pocket.problems import problems
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.contracts.sampling import Sampling
 from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.protocol import Generation, Prompt

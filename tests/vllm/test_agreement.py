@@ -10,7 +10,7 @@ from critic_service.dialects import Case
 from critic_service.dialects.pocket import PocketCriticDialect
 from pocket.calibration import Calibration
 from pocket.problems import problems
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.contracts.sampling import Sampling
 from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import model_name, model_path, tokenizer_path

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from counterpoint.stack import Stack
-from services import sse
+from services.http import sse
 from tests.vllm.counters import counted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]

@@ -15,8 +15,8 @@ import structlog
 from prometheus_client.registry import Collector
 
 from services.call_context import CallContext
+from services.contracts.messages import Message
 from services.contracts.model import Capabilities
-from services.contracts.problem import Message
 from services.contracts.usage import Usage
 from services.engines.generation import GeneratedStream, Meter, MeteredEngine, scored_deltas, tokens_left
 from services.engines.openai import wire

@@ -13,8 +13,8 @@ from math import ceil
 import httpx
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.client import client_for
 from services.engines.openai.breaker import Breaker
+from services.http.client import client_for
 
 SHARE = 1.25
 """Most calls on a replica, as a multiple of the mean (Mirrokni et al., arXiv 1608.01350)."""

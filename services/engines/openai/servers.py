@@ -6,11 +6,11 @@ from contextlib import aclosing, contextmanager
 
 import httpx
 
-from services import sse
 from services.call_context import SESSION_ID, CallContext
 from services.engines.openai.replicas import Replica, ReplicaCall, Replicas
 from services.engines.openai.wire import Fields
 from services.errors import CounterpointError, EngineFailed, InvalidRequest, NotReady, Overloaded
+from services.http import sse
 
 BUSY = (429, 503)
 RETRY_SECONDS = 1.0

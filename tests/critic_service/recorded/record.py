@@ -14,7 +14,7 @@ import anyio
 
 from critic_service.dialects import Case, Question, UnparsableCritique
 from critic_service.dialects.chat import explain_mathcritique, explain_structured, labels
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.contracts.sampling import Sampling
 from services.engines.llama import EmbeddedEngine, EmbeddedOptions
 from services.engines.models import SMOLLM2, model_path

@@ -6,7 +6,7 @@ from collections import Counter
 import anyio
 import pytest
 
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
 from services.engines.protocol import Generation, Guide, Prompt

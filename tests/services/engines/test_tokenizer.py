@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.contracts.problem import Message
+from services.contracts.messages import Message
 from services.engines.llama.library import Event, Llama
 from services.engines.models import SMOLLM2, ModelError, model_path
 from services.engines.protocol import Prompt

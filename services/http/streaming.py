@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services import sse
 from services.contracts.errors import ProblemDetails
 from services.errors import CounterpointError
-from services.problems import as_error, problem_response
+from services.http import sse
+from services.http.error_responses import as_error, problem_response
 
 PING_SECONDS = 10.0
 """A comment line this often when nothing happens, so that proxies keep the connection."""

@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from services.contracts.errors import ProblemDetails
 from services.errors import CounterpointError
-from services.problems import MEDIA_TYPE
+from services.http.error_responses import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
 

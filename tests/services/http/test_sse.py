@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from services import sse
-from services.sse import ServerSentEvent
+from services.http import sse
+from services.http.sse import ServerSentEvent
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz._", min_size=1, max_size=12)

@@ -15,11 +15,11 @@ import stamina
 from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, ValidationError
 
-from services import sse
 from services.contracts.errors import ProblemDetails
 from services.errors import CounterpointError, EngineFailed, NotReady, Overloaded
-from services.problems import error_of
-from services.sse import ServerSentEvent
+from services.http import sse
+from services.http.error_responses import error_of
+from services.http.sse import ServerSentEvent
 
 CONNECT_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 30

@@ -13,9 +13,7 @@ from fastapi import Depends, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from services import problems
 from services.call_context import CallContext, call_context
-from services.client import TRIES, client_for, fetch, stream_events
 from services.contracts.base import Reply
 from services.contracts.errors import Limit
 from services.errors import (
@@ -27,8 +25,10 @@ from services.errors import (
     NotReady,
     Overloaded,
 )
-from services.sse import PING, ServerSentEvent, encode
-from services.streaming import Emit, EventStreamResponse
+from services.http import error_responses
+from services.http.client import TRIES, client_for, fetch, stream_events
+from services.http.sse import PING, ServerSentEvent, encode
+from services.http.streaming import Emit, EventStreamResponse
 from services.testing import serve, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +67,7 @@ class Service:
     def app(self) -> FastAPI:
         """Its routes."""
         app = FastAPI()
-        problems.install(app)
+        error_responses.install(app)
 
         @app.post("/call")
         async def call(request: Request, context: Annotated[CallContext, Depends(call_context)]) -> Response:
@@ -249,7 +249,7 @@ async def test_an_error_of_somebody_else_is_the_engines_failure(answer: Response
 async def test_an_unknown_code_of_a_newer_service_is_an_error_all_the_same():
     """The problem object is ours, its code is not."""
     problem = {**InternalError("news").problem().body(), "code": "from_the_future", "status": 418, "more": [1]}
-    answer = Response(json.dumps(problem), status_code=418, media_type=problems.MEDIA_TYPE)
+    answer = Response(json.dumps(problem), status_code=418, media_type=error_responses.MEDIA_TYPE)
     async with client_of(Service(answer=answer)) as client:
         with pytest.raises(InternalError, match="news"):
             await events_of(client)

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from services.client import client_for, fetch, stream_events
 from services.contracts.base import Reply
 from services.errors import EngineFailed
+from services.http.client import client_for, fetch, stream_events
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.contracts.errors import Limit
 from services.errors import CounterpointError, RequestTooLarge
-from services.problems import Refused, problem_response
+from services.http.error_responses import Refused, problem_response
 
 Refuse = Callable[[CounterpointError], Response]
 """An error as a response."""

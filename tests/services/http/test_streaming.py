@@ -9,11 +9,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services import problems
 from services.contracts.base import Reply
 from services.errors import Overloaded
-from services.sse import PING
-from services.streaming import BUFFER_EVENTS, Emit, EventStreamResponse, OwnedJSONResponse
+from services.http import error_responses
+from services.http.sse import PING
+from services.http.streaming import BUFFER_EVENTS, Emit, EventStreamResponse, OwnedJSONResponse
 from services.testing import serve, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +71,7 @@ class Work:
 async def serving(work: Work) -> AsyncGenerator[httpx.AsyncClient]:
     """A service whose `/stream` and `/plain` do the work."""
     app = FastAPI()
-    problems.install(app)
+    error_responses.install(app)
 
     @app.get("/stream")
     async def stream() -> EventStreamResponse:

@@ -12,9 +12,9 @@ from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services import tracing
 from services.call_context import REQUEST_ID, TRACE, request_id_of, traceparent_of
-from services.metrics import ServiceMetrics
+from services.observability import tracing
+from services.observability.metrics import ServiceMetrics
 
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Polled every few seconds: logged at debug."""

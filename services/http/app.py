@@ -6,12 +6,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from services import health, metrics, openapi, problems, tracing
-from services.health import Check
-from services.limits import BodyLimit, Refuse
-from services.metrics import ServiceMetrics
+from services.http import error_responses, health, openapi
+from services.http.body_limit import BodyLimit, Refuse
+from services.http.health import Check
+from services.observability import metrics, tracing
+from services.observability.logging import Observed
+from services.observability.metrics import ServiceMetrics
 from services.settings import ServiceSettings
-from services.telemetry import Observed
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -42,7 +43,7 @@ def create_app(  # noqa: PLR0913 - the parts of an application
         await tracing.flush()
 
     app = FastAPI(title=title, version=VERSION, lifespan=traced, redoc_url=None)
-    problems.install(app)
+    error_responses.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, forms=forms)
     for guard in guards:
         app.add_middleware(guard)

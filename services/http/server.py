@@ -8,9 +8,9 @@ import anyio
 import uvicorn
 from fastapi import FastAPI
 
-from services import tracing
+from services.observability import tracing
+from services.observability.logging import configure
 from services.settings import ServiceSettings
-from services.telemetry import configure
 
 KEEP_ALIVE_SECONDS = 75
 """Clients let go of idle connections after 30 s, before the server does."""

@@ -13,13 +13,13 @@ from dirty_equals import IsPartialDict, IsStr
 from fastapi import APIRouter, Depends, FastAPI
 from pydantic import Field
 
-from services.app import create_app
 from services.call_context import CallContext, call_context
 from services.contracts.base import Request, Text
 from services.contracts.errors import Limit
 from services.errors import CounterpointError, NotFound, Overloaded
-from services.health import Check
-from services.metrics import ServiceMetrics
+from services.http.app import create_app
+from services.http.health import Check
+from services.observability.metrics import ServiceMetrics
 from services.settings import ServiceSettings
 from services.testing import serve
 
