@@ -1,5 +1,5 @@
 """The orchestrator: it spends a compute budget on calls of the actor and the critic, behind `POST /solve`.
 
-`routes`, `openai`, `page` and `jobs` turn requests into a `SolveRequest`, which the `runner` runs as a strategy in a `solve`.
+`routes`, `openai`, `page` and `jobs` turn requests into a `SolveRequest`. The `runner` runs its strategy in a `solve`.
 Start at `app`, which composes everything.
 """
