@@ -30,7 +30,7 @@ class Module:
     tree: ast.Module
 
     @property
-    def tested(self) -> bool:
+    def is_source(self) -> bool:
         """True for a file that is not itself a test."""
         return self.path.parts[0] != "tests"
 
@@ -96,7 +96,7 @@ def repeated_classes(source: list[Module]) -> dict[str, int]:
 def report(root: Path) -> str:
     """Return the figures of a tree, a line each."""
     every = modules(root)
-    source = [module for module in every if module.tested]
+    source = [module for module in every if module.is_source]
     lengths = sorted(length for module in source for length in function_lengths(module))
     lines = [(module, len(module.text.splitlines())) for module in source]
     contracts = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
@@ -105,7 +105,7 @@ def report(root: Path) -> str:
     figures = {
         "modules": len(source),
         "lines of source": sum(count for _, count in lines),
-        "lines of tests": sum(len(module.text.splitlines()) for module in every if not module.tested),
+        "lines of tests": sum(len(module.text.splitlines()) for module in every if not module.is_source),
         "import contracts": f"{len(contracts)}, {len(layered)} of layers, {sum(len(c['layers']) for c in layered)} layers",
         "exhaustive layers": sum(contract.get("exhaustive", False) for contract in layered),
         "function length, median": statistics.median(lengths),

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,26 @@ def test_every_direct_dependency_is_locked_with_a_hash():
     assert [name for name in names if f"\n{name.lower()}" not in f"\n{lock}"] == []
     assert "--hash=sha256:" in lock
     assert "\ntorch" not in lock
+
+
+USED_AS = {
+    "import-linter": "lint-imports",
+    "opentelemetry-api": "opentelemetry.trace",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter.otlp.proto.http",
+    "opentelemetry-sdk": "opentelemetry.sdk",
+    "pydocket": "docket",
+    "pyyaml": "yaml",
+}
+"""Packages that are used under another name than their own."""
+IMPLICIT = {"httptools", "uvloop"}
+"""Packages that uvicorn uses where they are installed."""
+
+
+def test_every_dependency_is_used():
+    """Each one is imported, named in a setting of its user, or run by the Makefile."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    groups = {**project["project"]["optional-dependencies"], "dev": project["dependency-groups"]["dev"]}
+    listed = [*project["project"]["dependencies"], *(entry for group in groups.values() for entry in group)]
+    names = {re.split(r"[\[><=;]", entry)[0] for entry in listed} - IMPLICIT
+    used = "\n".join(path.read_text("utf-8") for path in [*PYTHON, ROOT / "Makefile"] if path != Path(__file__))
+    assert [name for name in names if USED_AS.get(name, name.replace("-", "_")) not in used] == []
