@@ -9,21 +9,18 @@ import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Literal
 
 import anyio
 import httpx
 
-from benchmarks import print_line
-from counterpoint.stack import Stack, run_stack
+from benchmarks import Figure, metric, print_line, report
+from counterpoint.stack import RunningStack, run_stack
 
 IDLE_MS = 300.0
 SETTINGS = {"COUNTERPOINT_ACTOR_MODEL": "smollm2", "COUNTERPOINT_CRITIC_MODEL": "smollm2"}
 """A model that is slow enough to be interrupted."""
 POLL_SECONDS = 0.003
-GAUGE = "counterpoint_engine_in_flight "
 WORDS = 500
 """Words in the long problem. A small model needs seconds on one core for the prompt of its critique."""
 
@@ -42,23 +39,22 @@ async def main(repeats: int) -> int:
         middle, most = statistics.median(samples), max(samples)
         print_line(f"disconnect during {during}, {mode}: median {middle:.0f} ms, max {most:.0f} ms of {len(samples)}")
     median = statistics.median(itertools.chain(*times.values()))
-    print_line(f"engines idle after a disconnect, median of {repeats}: {median:.0f} ms, limit {IDLE_MS:.0f} ms")
-    return int(median > IDLE_MS)
+    return report([Figure(f"engines idle after a disconnect, median of {repeats}", median, IDLE_MS, "ms")])
 
 
-async def idle_after(running: Stack, during: During, mode: Mode, number: int) -> float:
+async def idle_after(running: RunningStack, during: During, mode: Mode, number: int) -> float:
     """Disconnect a client; return the seconds until both engines are idle."""
     role = running.actor if during == "writing" else running.critic
     client, seconds = anyio.CancelScope(), float("nan")
     async with anyio.create_task_group() as group:
         group.start_soon(_solve, running.orchestrator, _body(during, mode, number), client)
-        await _until(partial(generating, role), 1)
+        await _until(1, role)
         await anyio.sleep(0.05 + 0.01 * number)  # disconnect at different points of the generation
         if await generating(role) != 1:
             raise RuntimeError(f"the {during} was over before the client disconnected")
         started = time.perf_counter()
         client.cancel()
-        await _until(partial(_in_flight, running), 0)
+        await _until(0, running.actor, running.critic)
         seconds = time.perf_counter() - started
     return seconds  # noqa: RET504 - by its type, the task group could swallow a return inside it
 
@@ -81,19 +77,14 @@ def _body(during: During, mode: Mode, number: int) -> dict[str, object]:
     }
 
 
-async def generating(service: httpx.AsyncClient) -> int:
-    """Return the number of generations in a role service's engine."""
-    text = (await service.get("/metrics")).text
-    return int(float(next(line for line in text.splitlines() if line.startswith(GAUGE)).removeprefix(GAUGE)))
+async def generating(*services: httpx.AsyncClient) -> float:
+    """Return the number of generations in the engines of role services."""
+    return sum([await metric(service, "counterpoint_engine_in_flight") for service in services])
 
 
-async def _in_flight(running: Stack) -> int:
-    return await generating(running.actor) + await generating(running.critic)
-
-
-async def _until(read: Callable[[], Awaitable[int]], expected: int) -> None:
+async def _until(expected: int, *services: httpx.AsyncClient) -> None:
     with anyio.fail_after(60):
-        while await read() != expected:  # noqa: ASYNC110 - the value is in another process
+        while await generating(*services) != expected:  # noqa: ASYNC110 - the value is in another process
             await anyio.sleep(POLL_SECONDS)
 
 

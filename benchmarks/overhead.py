@@ -13,13 +13,12 @@ import argparse
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import anyio
 import httpx
 
-from benchmarks import print_line
-from counterpoint.stack import Stack, run_stack
+from benchmarks import Figure, print_line, report
+from counterpoint.stack import RunningStack, run_stack
 from services.contracts.messages import Message
 from services.contracts.sampling import Sampling
 from services.engines.protocol import Generation, Prompt
@@ -35,28 +34,9 @@ FLAT = 1.05
 """Largest ratio of memory after all solves to memory after the first tenth."""
 
 PROBLEM = "Add 12 and 30 and 7."
-SETTINGS = {
-    "COUNTERPOINT_ACTOR_ENGINE": "scripted",
-    "COUNTERPOINT_CRITIC_ENGINE": "scripted",
-    "COUNTERPOINT_ACTOR_SCRIPTED_FIRST_TOKEN_SECONDS": str(ENGINE_SECONDS),
-    "COUNTERPOINT_CRITIC_SCRIPTED_FIRST_TOKEN_SECONDS": str(ENGINE_SECONDS),
-}
+FIELDS = {"ENGINE": "scripted", "SCRIPTED_FIRST_TOKEN_SECONDS": str(ENGINE_SECONDS)}
+SETTINGS = {f"COUNTERPOINT_{role}_{key}": value for role in ("ACTOR", "CRITIC") for key, value in FIELDS.items()}
 BEST_OF_16 = {"name": "best_of_n", "n": 16, "stop_early": False}
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A measured figure and its limit."""
-
-    name: str
-    value: float
-    limit: float
-    unit: str
-
-    def line(self) -> str:
-        """Return the figure as a line of the report."""
-        verdict = "ok" if self.value <= self.limit else "ABOVE"
-        return f"{self.name:<58}{self.value:>9.2f} {self.unit:<3} limit {self.limit:>7.2f}  {verdict}"
 
 
 async def main(repeats: int, solves: int) -> int:
@@ -69,19 +49,17 @@ async def main(repeats: int, solves: int) -> int:
             *await _first_event(running, repeats),
             *await _in_flight(running, solves),
         ]
-    for figure in figures:
-        print_line(figure.line())
-    return int(any(figure.value > figure.limit for figure in figures))
+    return report(figures)
 
 
-async def _warm(running: Stack) -> None:
+async def _warm(running: RunningStack) -> None:
     for _ in range(10):
         await _direct(running)
         await _solve(running.orchestrator, "single")
         await _solve(running.orchestrator, BEST_OF_16)
 
 
-async def _single(running: Stack, repeats: int) -> list[Figure]:
+async def _single(running: RunningStack, repeats: int) -> list[Figure]:
     direct: list[float] = []
     solved: list[float] = []
     engine: list[float] = []
@@ -93,23 +71,21 @@ async def _single(running: Stack, repeats: int) -> list[Figure]:
     print_line(f"single {_ms(solve)}, direct call {_ms(call)}, engine {_ms(base)}; p50 of {repeats}")
     return [
         Figure("single adds to the engine's time, both hops, p50", (solve - base) * 1e3, SINGLE_ADDS_MS, "ms"),
-        Figure("single / direct call to the actor", solve / call, 1.1, "x"),
+        Figure("single / direct call to the actor", solve / call, 1.1),
     ]
 
 
-async def _wide(running: Stack, repeats: int) -> list[Figure]:
+async def _wide(running: RunningStack, repeats: int) -> list[Figure]:
     times = [await _timed(lambda: _solve(running.orchestrator, BEST_OF_16)) for _ in range(repeats)]
-    wide = statistics.median(times)
-    print_line(f"best-of-16 with 16 critiques {_ms(wide)}, two engine times {_ms(2 * ENGINE_SECONDS)}; p50 of {repeats}")
+    wide, twice = statistics.median(times), 2 * ENGINE_SECONDS
+    print_line(f"best-of-16 with 16 critiques {_ms(wide)}, two engine times {_ms(twice)}; p50 of {repeats}")
     return [
-        Figure(
-            "best-of-16 + 16 critiques adds to two engine times, p50", (wide - 2 * ENGINE_SECONDS) * 1e3, WIDE_ADDS_MS, "ms"
-        ),
-        Figure("best-of-16 + 16 critiques / two engine times", wide / (2 * ENGINE_SECONDS), 1.4, "x"),
+        Figure("best-of-16 + 16 critiques adds to two engine times, p50", (wide - twice) * 1e3, WIDE_ADDS_MS, "ms"),
+        Figure("best-of-16 + 16 critiques / two engine times", wide / twice, 1.4),
     ]
 
 
-async def _first_event(running: Stack, repeats: int) -> list[Figure]:
+async def _first_event(running: RunningStack, repeats: int) -> list[Figure]:
     times: list[float] = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -120,7 +96,7 @@ async def _first_event(running: Stack, repeats: int) -> list[Figure]:
     return [Figure("first event of a streamed solve, p95", sorted(times)[int(0.95 * repeats)] * 1e3, FIRST_EVENT_MS, "ms")]
 
 
-async def _in_flight(running: Stack, solves: int) -> list[Figure]:
+async def _in_flight(running: RunningStack, solves: int) -> list[Figure]:
     """Run `solves` solves, `IN_FLIGHT` at a time."""
     limiter = anyio.CapacityLimiter(IN_FLIGHT)
     memory: list[float] = []
@@ -148,7 +124,7 @@ async def _in_flight(running: Stack, solves: int) -> list[Figure]:
     print_line(f"{solves} refine solves, {IN_FLIGHT} in flight: {rate:.0f} per second, memory {mib} MiB")
     return [
         Figure(f"failures with {IN_FLIGHT} in flight", failed, 0, ""),
-        Figure("memory at the end / after a tenth", memory[1] / memory[0], FLAT, "x"),
+        Figure("memory at the end / after a tenth", memory[1] / memory[0], FLAT),
     ]
 
 
@@ -176,7 +152,7 @@ async def _engine_alone() -> None:
             pass
 
 
-async def _direct(running: Stack) -> None:
+async def _direct(running: RunningStack) -> None:
     body = {"problem": PROBLEM, "sampling": {"max_tokens": 256}}
     response = await running.actor.post("/v1/draft", json=body, headers={"accept": MEDIA_TYPE})
     response.raise_for_status()

@@ -4,9 +4,10 @@ The texts are the model's own and are computed once. A small model on a laptop c
 two ways of calling it are compared on the same texts.
 """
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 
 import anyio
@@ -49,33 +50,32 @@ class PacedEngine(EmbeddedEngine):
     @asynccontextmanager
     async def generate(self, generation: Generation) -> AsyncGenerator[GenerationStream]:
         """Generate at the pace."""
-        key = repr(replace(generation, call=ANONYMOUS))
-        if key not in self.recordings:
-            async with super().generate(generation) as running:
-                deltas = tuple([delta async for delta in running])
-                self.recordings[key] = Recording(deltas, running.usage.prompt_tokens)
-        async with self._playback(self.recordings[key], generation.n, scored=False) as playback:
-            yield playback
+        key, compute = repr(replace(generation, call=ANONYMOUS)), partial(super().generate, generation)
+        async with self._replay(key, compute, generation.n, scored=False) as stream:
+            yield stream
 
     @asynccontextmanager
     async def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AsyncGenerator[GenerationStream]:
         """Score in the time of a first token, like any prompt."""
-        key = repr((prompt, continuation))
-        if key not in self.recordings:
-            async with super().score(prompt, continuation, call) as running:
-                deltas = tuple([delta async for delta in running])
-                self.recordings[key] = Recording(deltas, running.usage.prompt_tokens)
-        async with self._playback(self.recordings[key], 1, scored=True) as playback:
-            yield playback
+        key, compute = repr((prompt, continuation)), partial(super().score, prompt, continuation, call)
+        async with self._replay(key, compute, 1, scored=True) as stream:
+            yield stream
 
     @asynccontextmanager
-    async def _playback(self, recording: Recording, n: int, *, scored: bool) -> AsyncGenerator[GenerationStream]:
+    async def _replay(
+        self, key: str, compute: Callable[[], AbstractAsyncContextManager[GenerationStream]], n: int, *, scored: bool
+    ) -> AsyncGenerator[GenerationStream]:
+        """Replay the recording of this key, which `compute` makes the first time."""
+        if key not in self.recordings:
+            async with compute() as running:
+                deltas = tuple([delta async for delta in running])
+                self.recordings[key] = Recording(deltas, running.usage.prompt_tokens)
         meter = Meter(n)
-        running = GeneratedStream(meter, self._play(recording, meter, n, 0.0 if scored else self.pace.token, scored=scored))
+        play = self._play(self.recordings[key], meter, n, 0.0 if scored else self.pace.token, scored=scored)
         try:
-            yield running
+            yield GeneratedStream(meter, play)
         finally:
-            await running.deltas.aclose()
+            await play.aclose()
 
     async def _play(
         self, recording: Recording, meter: Meter, n: int, token: float, *, scored: bool

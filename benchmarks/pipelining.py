@@ -19,19 +19,14 @@ from typing import Any
 import anyio
 import httpx
 
-import actor_service.routes
-import critic_service.routes
 import orchestrator.app
-from actor_service.service import ActorService
-from benchmarks import print_line
+from benchmarks import Figure, print_line, report
 from benchmarks.paced_engine import Pace, PacedEngine
-from critic_service.service import CriticService
-from evaluation.grading import is_right
-from evaluation.problem_sets import ProblemItem, pocket
+from benchmarks.role_app import role_app
+from evaluation.problem_sets import ProblemItem, is_right, pocket
 from orchestrator.settings import OrchestratorSettings
 from services.engines.factory import embedded_options
 from services.observability.logging import configure
-from services.role import create_role_app
 from services.settings import ActorSettings, CriticSettings, RoleSettings
 from services.testing import serve
 
@@ -75,10 +70,10 @@ async def main(count: int, every: int, sure: float) -> int:
             async with anyio.create_task_group() as group:
                 for number, item in enumerate(problems):
                     group.start_soon(both, number, item)
-    return report(pairs, every, sure)
+    return compare(pairs, every, sure)
 
 
-def report(pairs: Sequence[tuple[Solved, Solved]], every: int, sure: float) -> int:
+def compare(pairs: Sequence[tuple[Solved, Solved]], every: int, sure: float) -> int:
     """Print the ratios; return 0 if every one is within its limit."""
     wrong = [(a, b) for a, b in pairs if not a.draft_right]
     shares = [sum(side.right for side in sides) / len(pairs) for sides in zip(*pairs, strict=True)]
@@ -88,17 +83,14 @@ def report(pairs: Sequence[tuple[Solved, Solved]], every: int, sure: float) -> i
     slow = statistics.mean(b.seconds for _, b in wrong) / statistics.mean(a.seconds for a, _ in wrong)
     print_line(f"{len(pairs)} problems, {len(wrong)} with a wrong draft; a check every {every} steps, abort at {sure}")
     print_line(f"right, sequential and pipelined{'':<27}{100 * shares[0]:6.1f} {100 * shares[1]:6.1f} %")
-    limits = [
-        ("tokens sampled for wrong drafts", drafted, WRONG_SAVED),
-        ("tokens of both roles, prompts included", tokens, 1.0),
-        ("seconds to an outcome", seconds, 1.0),
-        ("seconds to an outcome where the draft was wrong", slow, 1.0),
-    ]
-    for name, ratio, limit in limits:
-        print_line(
-            f"{name + ', pipelined / sequential':<72}{ratio:6.3f}  limit {limit:.2f}  {'ok' if ratio <= limit else 'ABOVE'}"
-        )
-    return int(any(ratio > limit for _, ratio, limit in limits))
+    return report(
+        [
+            Figure("tokens sampled for wrong drafts, pipelined / sequential", drafted, WRONG_SAVED),
+            Figure("tokens of both roles, prompts included, pipelined / sequential", tokens, 1.0),
+            Figure("seconds to an outcome, pipelined / sequential", seconds, 1.0),
+            Figure("seconds to an outcome where the draft was wrong, pipelined / sequential", slow, 1.0),
+        ]
+    )
 
 
 async def solve(client: httpx.AsyncClient, item: ProblemItem, strategy: dict[str, Any], seed: int) -> Solved:
@@ -123,12 +115,9 @@ async def services(pace: Pace) -> AsyncGenerator[httpx.AsyncClient]:
     async def paced(settings: RoleSettings) -> PacedEngine:
         return await PacedEngine.at(embedded_options(settings), pace)
 
-    actor_settings, critic_settings = ActorSettings.load(model="pocket-actor"), CriticSettings.load(model="pocket-critic")
-    actor = ActorService(actor_settings, lambda: paced(actor_settings))
-    critic = CriticService(critic_settings, lambda: paced(critic_settings), b"benchmark")
     async with (
-        serve(create_role_app(actor, "actor", [actor_service.routes.router(actor)])) as actor_url,
-        serve(create_role_app(critic, "critic", [critic_service.routes.router(critic)])) as critic_url,
+        serve(role_app(ActorSettings.load(model="pocket-actor"), paced)) as actor_url,
+        serve(role_app(CriticSettings.load(model="pocket-critic"), paced)) as critic_url,
         serve(orchestrator.app.create(OrchestratorSettings.load(actor_url=actor_url, critic_url=critic_url))) as url,
         httpx.AsyncClient(base_url=url, timeout=300) as client,
     ):

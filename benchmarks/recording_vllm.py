@@ -11,17 +11,12 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
-from fastapi import FastAPI
 
-import actor_service.routes
-import critic_service.routes
-from actor_service.service import ActorService
+from benchmarks.role_app import role_app
 from counterpoint.cli import app as command
-from critic_service.service import CriticService
 from services.engines.factory import vllm_options
 from services.engines.protocol import Engine
 from services.http import server
-from services.role import create_role_app
 from services.settings import ActorSettings, CriticSettings, RoleSettings
 
 RECORD = "COUNTERPOINT_BENCHMARK_RECORD"
@@ -50,20 +45,10 @@ async def engine(settings: RoleSettings) -> Engine:
     return await VllmEngine.load(vllm_options(settings), kind=Recorded)
 
 
-def role(name: str, port: int) -> tuple[FastAPI, RoleSettings]:
-    """Return the application of a role on that engine, and its settings."""
-    if name == "actor":
-        settings = ActorSettings.load(port=port)
-        actor = ActorService(settings, lambda: engine(settings))
-        return create_role_app(actor, name, [actor_service.routes.router(actor)]), settings
-    settings = CriticSettings.load(port=port)
-    critic = CriticService(settings, lambda: engine(settings), b"benchmark")
-    return create_role_app(critic, name, [critic_service.routes.router(critic)]), settings
-
-
 if __name__ == "__main__":
     name, port = sys.argv[1], int(sys.argv[sys.argv.index("--port") + 1])
     if name == "orchestrator":
         command()
     else:
-        server.run(*role(name, port))
+        settings = (ActorSettings if name == "actor" else CriticSettings).load(port=port)
+        server.run(role_app(settings, engine), settings)

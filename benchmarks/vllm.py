@@ -20,59 +20,45 @@ from typing import Any
 
 import anyio
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks import print_line
+from benchmarks import VLLM_START_SECONDS, Figure, metric, print_line, report, vllm_process, vllm_variables
 from benchmarks.recording_vllm import RECORD
-from counterpoint.stack import Stack, run_stack
+from counterpoint.stack import RunningStack, run_stack
 from pocket.problems import problems
+from services.contracts.solve import ROLES
 
 BLOCK = 32
-"""Tokens in a cache block; the CPU build needs a multiple of 32."""
+"""Tokens in a cache block."""
 CACHED, IDLE_MS = 0.8, 300.0
 SOLVES, HANGUPS, TIMED = 20, 20, 12
+HITS, RUNNING = "vllm:prefix_cache_hits_total", "vllm:num_requests_running"
 REWOUND = {"name": "refine", "rounds": 1, "mode": "rewind"}
 VOTE = {"name": "best_of_n", "n": 8, "select": "weighted", "stop_early": False}
-
-
-def settings() -> dict[str, str]:
-    """Return the variables that run both roles on vLLM."""
-    fields = {"engine": "vllm", "vllm_dtype": "float32", "vllm_block_size": BLOCK, "vllm_enforce_eager": True}
-    fields["context_length"] = 1024
-    return {f"COUNTERPOINT_{role}_{k}".upper(): str(v) for role in ("actor", "critic") for k, v in fields.items()}
-
-
-def role_variables(record: Path) -> dict[str, dict[str, str]]:
-    """Return a CPU core and a file for recorded requests for each role."""
-    names = ("actor", "critic")
-    return {
-        name: {"VLLM_CPU_OMP_THREADS_BIND": str(core), "VLLM_CPU_KVCACHE_SPACE": "1", RECORD: str(record / name)}
-        for core, name in enumerate(names)
-    }
 
 
 async def main() -> int:
     """Measure and print; return the number of figures that miss their limit."""
     failed = 0
     with tempfile.TemporaryDirectory() as directory:
-        async with run_stack(
-            settings(), role_variables(Path(directory)), start_seconds=400, module="benchmarks.recording_vllm"
-        ) as running:
-            failed += await _cache(running, Path(directory))
+        record = Path(directory)
+        processes = {name: {**vllm_process(core), RECORD: str(record / name)} for core, name in enumerate(ROLES)}
+        stack = run_stack(vllm_variables(*ROLES), processes, VLLM_START_SECONDS, "benchmarks.recording_vllm")
+        async with stack as running:
+            failed += await _cache(running, record)
             failed += await _hangups(running)
             await _one_call(running)
     return failed
 
 
-async def _cache(running: Stack, record: Path) -> int:
+async def _cache(running: RunningStack, record: Path) -> int:
     """Print the share of reusable prompt tokens that were read from the cache; return 1 if it is too low."""
-    before = {role: await _hits(client) for role, client in _roles(running)}
+    before = {role: await metric(client, HITS) for role, client in _roles(running)}
     for number, problem in enumerate(itertools.islice(problems(91, split="dev", level=6), SOLVES)):
         vote = {**VOTE, "inner": REWOUND}
         await _solve(running.orchestrator, problem.text, vote, number)
     cached, total = 0.0, 0
     for role, client in _roles(running):
-        hits = await _hits(client) - before[role]
+        hits = await metric(client, HITS) - before[role]
         possible = reusable([json.loads(line) for line in (record / role).read_text("utf-8").splitlines()])
         print_line(f"{role}: {hits:.0f} of {possible} prompt tokens in previously computed blocks were read from the cache")
         cached, total = cached + hits, total + possible
@@ -103,25 +89,23 @@ def reusable(requests: Sequence[dict[str, Any]]) -> int:
     return total
 
 
-async def _hangups(running: Stack) -> int:
+async def _hangups(running: RunningStack) -> int:
     """Measure the milliseconds from a disconnect to an idle engine; return 1 if the median is too high."""
     times: list[float] = []
     for number in range(HANGUPS):
         sampling = {"max_tokens": 400, "temperature": 1.5, "seed": number}
         body = {"problem": "Go on. " * (20 + number), "strategy": {**VOTE, "n": 64}, "sampling": sampling, "stream": True}
         async with running.orchestrator.stream("POST", "/solve", json=body):
-            while not await _metric(running.actor, "vllm:num_requests_running"):  # noqa: ASYNC110 - another process
+            while not await metric(running.actor, RUNNING):  # noqa: ASYNC110 - another process
                 await anyio.sleep(0.002)
         started = time.perf_counter()
-        while await _metric(running.actor, "vllm:num_requests_running"):  # noqa: ASYNC110 - another process
+        while await metric(running.actor, RUNNING):  # noqa: ASYNC110 - another process
             await anyio.sleep(0.002)
         times.append((time.perf_counter() - started) * 1e3)
-    middle, most = statistics.median(times), max(times)
-    print_line(f"no running requests after a disconnect: median {middle:.0f} ms, max {most:.0f} ms, limit {IDLE_MS:.0f} ms")
-    return int(middle > IDLE_MS)
+    return report([Figure("no running requests after a disconnect, median", statistics.median(times), IDLE_MS, "ms")])
 
 
-async def _one_call(running: Stack) -> None:
+async def _one_call(running: RunningStack) -> None:
     """Compare one call of eight samples with eight calls, alternating."""
     apart = {**VOTE, "select": "majority", "inner": {"name": "best_of_n", "n": 1, "select": "majority"}}
     together = {**VOTE, "select": "majority"}
@@ -136,17 +120,8 @@ async def _one_call(running: Stack) -> None:
     print_line(f"one call of eight samples / eight calls, solves per second: {rates['together'] / rates['apart']:.2f} x")
 
 
-def _roles(running: Stack) -> tuple[tuple[str, httpx.AsyncClient], ...]:
+def _roles(running: RunningStack) -> tuple[tuple[str, httpx.AsyncClient], ...]:
     return (("actor", running.actor), ("critic", running.critic))
-
-
-async def _hits(client: httpx.AsyncClient) -> float:
-    return await _metric(client, "vllm:prefix_cache_hits_total")
-
-
-async def _metric(client: httpx.AsyncClient, name: str) -> float:
-    families = text_string_to_metric_families((await client.get("/metrics")).text)
-    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
 async def _solve(client: httpx.AsyncClient, problem: str, strategy: object, seed: int) -> None:

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from pydantic import BaseModel, ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from pydantic import BaseModel
+from rich.console import Console
 
+from counterpoint.options import stop_on
+from counterpoint.render import progress_bars
+from evaluation.problem_sets import BadProblemSet, read_lines
 from orchestrator.request import SolveRequest
 from services.errors import CounterpointError, NotReady
 from services.http.client import stream_events
 from services.jsonl import ResumableRow, resume
-
-
-class BadFile(ValueError):
-    """A file of problems that has an invalid line; the message says which and why."""
 
 
 class BatchProblem(BaseModel, frozen=True, extra="allow"):
@@ -36,23 +35,15 @@ class BatchRow(ResumableRow, frozen=True, extra="allow"):
         return "response" in self.model_fields_set
 
 
+@stop_on(BadProblemSet, OSError)
 def load(path: Path) -> list[BatchProblem]:
-    """Read a JSONL file of problems; the `id` defaults to the line's number. Raises `BadFile`, `OSError`."""
-    problems: list[BatchProblem] = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            problem = BatchProblem.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise BadFile(f"{path}, line {number}: {field or 'not JSON'}: {first['msg']}") from error
-        problems.append(problem if problem.id is not None else problem.model_copy(update={"id": number}))
+    """Read a JSONL file of problems; the `id` defaults to the line's number. Stop the command if the file is invalid."""
+    lines = read_lines(path, BatchProblem)
+    problems = [line if line.id is not None else line.model_copy(update={"id": number}) for number, line in lines]
     counts = Counter(problem.id for problem in problems)
     duplicates = [str(name) for name, count in counts.items() if count > 1]
     if duplicates:
-        raise BadFile(f"{path}: used by more than one line: id {', '.join(duplicates[:3])}")
+        raise BadProblemSet(f"{path}: more than one line has the id {', '.join(duplicates[:3])}")
     return problems
 
 
@@ -63,15 +54,10 @@ async def run(
 
     Returns the exit code: 1 if any failed, else 0. Raises `NotReady` if the service cannot be reached.
     """
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress:
-        bar = progress.add_task(out.name)
-
-        def show(made: int, total: int) -> None:
-            progress.update(bar, completed=made, total=total)
-
+    with progress_bars(Console()) as on_progress:
+        solve = partial(_solve, client, request)
         try:
-            rows = await resume(out, BatchRow, problems, partial(_solve, client, request), show, concurrency)
+            rows = await resume(out, BatchRow, problems, solve, partial(on_progress, out.name), concurrency)
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
     return int(not all(row.done for row in rows))

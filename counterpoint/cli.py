@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -15,17 +16,7 @@ from pydantic import ValidationError
 import actor_service.app
 import critic_service.app
 import orchestrator.app
-from counterpoint import batch, connection, doctor, evaluate, jobs, supervisor
-from counterpoint.options import (
-    MaxTokensOption,
-    ModelsOption,
-    SeedOption,
-    StrategyOption,
-    UrlOption,
-    address,
-    solve_request,
-    stop,
-)
+from counterpoint import batch, connection, doctor, evaluate, jobs, options, supervisor
 from counterpoint.shared_engine import SharedEngine
 from counterpoint.up import SCRIPTED, environment, serve, serve_and_solve
 from orchestrator.access import Tenant, digest, generate_key
@@ -64,34 +55,29 @@ def main(version: VersionOption = False) -> None:  # noqa: FBT002
 @app.command()
 def actor(host: HostOption = None, port: PortOption = None) -> None:
     """Run the actor service."""
-    settings = _load(ActorSettings, host, port)
-    _serve(actor_service.app.create(settings), settings)
+    _serve(ActorSettings, actor_service.app.create, host, port)
 
 
 @app.command()
 def critic(host: HostOption = None, port: PortOption = None) -> None:
     """Run the critic service."""
-    settings = _load(CriticSettings, host, port)
-    _serve(critic_service.app.create(settings), settings)
+    _serve(CriticSettings, critic_service.app.create, host, port)
 
 
 @app.command("orchestrator")
 def orchestrate(host: HostOption = None, port: PortOption = None) -> None:
     """Run the orchestrator."""
-    settings = _load(OrchestratorSettings, host, port)
-    _serve(orchestrator.app.create(settings), settings)
+    _serve(OrchestratorSettings, orchestrator.app.create, host, port)
 
 
 @app.command()
+@options.stop_on(SettingsError)
 def worker(host: HostOption = None, port: PortOption = None) -> None:
-    """Run jobs from Redis, beside any number of other workers; with --port, serve metrics and health checks too."""
+    """Run jobs from Redis, alongside any number of other workers; with --port, also serve metrics and health checks."""
     settings = _load(OrchestratorSettings, host, port)
     configure(settings.log_level, settings.log_format)
-    try:
-        tracing.configure(settings.traces, "worker")
-        anyio.run(partial(_work, settings, exposed=port is not None), backend_options={"use_uvloop": True})
-    except SettingsError as error:
-        stop(str(error))
+    tracing.configure(settings.traces, "worker")
+    anyio.run(partial(_work, settings, exposed=port is not None), backend_options={"use_uvloop": True})
 
 
 async def _work(settings: OrchestratorSettings, *, exposed: bool) -> None:
@@ -105,10 +91,11 @@ async def _work(settings: OrchestratorSettings, *, exposed: bool) -> None:
 
 
 @app.command()
+@options.stop_on(SettingsError)
 def up(  # noqa: PLR0913, PLR0917 - the options of a command
     host: Annotated[str, typer.Option(help="Address that the orchestrator listens on.")] = "127.0.0.1",
     port: OrchestratorPortOption = 8080,
-    models: ModelsOption = "pocket",
+    models: options.ModelsOption = "pocket",
     assign: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for all services; repeatable.")
     ] = None,
@@ -128,44 +115,36 @@ def up(  # noqa: PLR0913, PLR0917 - the options of a command
     engine = None
     if shared_engine is not None:
         engine = SharedEngine(shared_engine, actor_lora, critic_lora, engine_arg or [], vllm_python)
-    try:
-        variables = environment(SCRIPTED if engine else models, assign or [], only=engine is not None)
-        code = anyio.run(partial(serve, host, port, variables, shared_engine=engine))
-    except SettingsError as error:
-        stop(str(error))
-    raise typer.Exit(code)
+    variables = environment(SCRIPTED if engine else models, assign or [], only=engine is not None)
+    raise typer.Exit(anyio.run(partial(serve, host, port, variables, shared_engine=engine)))
 
 
 @app.command()
 def solve(  # noqa: PLR0913, PLR0917 - the options of a command
     problem: Annotated[str | None, typer.Argument(help="The problem to solve; - reads it from standard input.")] = None,
-    url: UrlOption = None,
-    strategy: StrategyOption = "refine",
-    max_tokens: MaxTokensOption = None,
-    seed: SeedOption = None,
+    url: options.UrlOption = None,
+    strategy: options.StrategyOption = "refine",
+    max_tokens: options.MaxTokensOption = None,
+    seed: options.SeedOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the response, as JSON.")] = False,  # noqa: FBT002
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Solve every problem of a JSONL file.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="JSONL file of problems to solve.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="JSONL file for the responses; problems solved in it are skipped."),
+        typer.Option("--out", "-o", help="JSONL file for the responses; problems that it already answers are skipped."),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Number of problems of a file to solve at once.")] = 4,
 ) -> None:
     """Solve a problem and print every step as it happens, or solve a file of problems."""
     if (problem is None) == (file is None):
-        stop("give either a problem or a file of problems with --file")
+        options.stop("give either a problem or a file of problems with --file")
     if (file is None) != (out is None):
-        stop("--file and --out require each other")
-    request = solve_request("problem" if problem is None else problem, strategy, max_tokens, seed)
+        options.stop("--file and --out require each other")
+    request = options.solve_request("problem" if problem is None else problem, strategy, max_tokens, seed)
     configure("error", "console")  # keeps standard output to the events, or to JSON
     if file is None or out is None:
-        raise typer.Exit(anyio.run(partial(connection.solve, address(url), request, as_json=as_json)))
-    try:
-        problems = batch.load(file)
-    except (batch.BadFile, OSError) as error:
-        stop(str(error))
-    operation = partial(batch.run, problems=problems, request=request, out=out, concurrency=concurrency)
-    raise typer.Exit(anyio.run(connection.connect, address(url), operation))
+        raise typer.Exit(anyio.run(partial(connection.solve, options.address(url), request, as_json=as_json)))
+    operation = partial(batch.run, problems=batch.load(file), request=request, out=out, concurrency=concurrency)
+    raise typer.Exit(anyio.run(connection.connect, options.address(url), operation))
 
 
 app.add_typer(jobs.app, name="jobs")
@@ -173,19 +152,18 @@ app.command("replay")(jobs.replay)
 
 
 @app.command()
+@options.stop_on(SettingsError)
 def run(
-    problem: Annotated[str, typer.Argument(help="The problem to solve.")],
+    problem: options.ProblemArgument,
     port: OrchestratorPortOption = 8080,
-    models: ModelsOption = "pocket",
+    models: options.ModelsOption = "pocket",
     once: Annotated[bool, typer.Option(help="Stop after the problem is solved.")] = False,  # noqa: FBT002
 ) -> None:
     """Run all three services, solve a first problem, and keep serving."""
-    try:
-        variables = environment(models, ["LOG_LEVEL=error", "ACTOR_LOG_LEVEL=error", "CRITIC_LOG_LEVEL=error"])
-    except SettingsError as error:
-        stop(str(error))
+    request = options.solve_request(problem, temperature=0.0)
+    variables = environment(models, []) | supervisor.QUIET
     configure("error", "console")
-    raise typer.Exit(anyio.run(partial(serve_and_solve, port, variables, problem, once=once)))
+    raise typer.Exit(anyio.run(partial(serve_and_solve, port, variables, request, once=once)))
 
 
 @app.command("doctor")
@@ -193,7 +171,7 @@ def examine(
     url: Annotated[str | None, typer.Option(help="Address of an orchestrator to check as well.")] = None,
 ) -> None:
     """Check the configuration, and with --url the running services."""
-    results = doctor.examine(address(url) if url else None)
+    results = doctor.examine(options.address(url) if url else None)
     for result in results:
         typer.echo(f"ok   {result.subject}" if result.advice is None else f"FAIL {result.subject}: {result.advice}")
     raise typer.Exit(int(any(result.advice for result in results)))
@@ -204,36 +182,32 @@ app.add_typer(evaluate.app, name="eval")
 
 @app.command()
 def key(tenant: Annotated[str, typer.Argument(help="Name of the tenant: letters, digits, _ . -")]) -> None:
-    """Generate an API key for a tenant; print the key, and on standard error its entry for the keys file."""
+    """Generate an API key for a tenant and print it; its entry for the keys file goes to standard error."""
     generated = generate_key()
     try:
         entry = Tenant(tenant=tenant, sha256=digest(generated))
     except ValidationError as error:
-        stop(f"tenant: {error.errors()[0]['msg']}")
+        options.stop(f"tenant: {error.errors()[0]['msg']}")
     typer.echo(generated)
     typer.echo(f'\n[[keys]]\ntenant = "{entry.tenant}"\nsha256 = "{entry.sha256}"', err=True)
 
 
 @app.command()
 def health(url: Annotated[str, typer.Argument(help="URL to request.")]) -> None:
-    """Exit with code 0 if a GET of URL succeeds, else with 1."""
+    """Request URL and exit with code 0 if the response is a success, else with 1."""
     try:
-        response = httpx.get(address(url), timeout=5, trust_env=False)
+        response = httpx.get(options.address(url), timeout=5, trust_env=False)
     except httpx.TransportError as error:
-        stop(f"{url}: {error}", 1)
+        options.stop(f"{url}: {error}", 1)
     raise typer.Exit(0 if response.is_success else 1)
 
 
 def _load(kind: type[SettingsT], host: str | None, port: int | None) -> SettingsT:
     supervisor.die_with_parent()
-    try:
-        return kind.load(host=host, port=port)
-    except SettingsError as error:
-        stop(str(error))
+    return kind.load(host=host, port=port)
 
 
-def _serve(application: FastAPI, settings: ServiceSettings) -> None:
-    try:
-        run_server(application, settings)
-    except SettingsError as error:
-        stop(str(error))
+@options.stop_on(SettingsError)
+def _serve(kind: type[SettingsT], create: Callable[[SettingsT], FastAPI], host: str | None, port: int | None) -> None:
+    settings = _load(kind, host, port)
+    run_server(create(settings), settings)

@@ -62,16 +62,13 @@ def _print(output: Console, errors: Console, message: ServerSentEvent, *, as_jso
 
 async def connect(url: str, operation: Operation) -> int:
     """Run `operation` with a client of the service at `url`; print its error, if any. Return the exit code like `solve`."""
-    errors, client = Console(stderr=True, highlight=False), client_for(url)
-    try:
-        return await operation(client)
-    except NotReady as error:
-        if error.detail.startswith(str(client.base_url)):
-            errors.print(f"nothing answers at {plain(url)}: start it with [bold]counterpoint up[/]")
-            return UNREACHABLE
-        print_error(errors, error.code, error.detail)
-    except CounterpointError as error:
-        print_error(errors, error.code, error.detail)
-    finally:
-        await client.aclose()
+    errors = Console(stderr=True, highlight=False)
+    async with client_for(url) as client:
+        try:
+            return await operation(client)
+        except CounterpointError as error:
+            if isinstance(error, NotReady) and error.detail.startswith(str(client.base_url)):
+                errors.print(f"nothing answers at {plain(url)}: start it with [bold]counterpoint up[/]")
+                return UNREACHABLE
+            print_error(errors, error.code, error.detail)
     return FAILED

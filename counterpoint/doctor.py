@@ -14,14 +14,7 @@ from services.engines.factory import check_model
 from services.engines.models import ModelError
 from services.errors import NotReady
 from services.redis import RedisProbe
-from services.settings import (
-    CONFIG_VARIABLE,
-    ActorSettings,
-    CriticSettings,
-    RoleSettings,
-    ServiceSettings,
-    SettingsError,
-)
+from services.settings import CONFIG_VARIABLE, ActorSettings, CriticSettings, RoleSettings, ServiceSettings, SettingsError
 
 OTHER_VARIABLES = (CONFIG_VARIABLE, "COUNTERPOINT_URL")
 """Variables that the command line reads, but no service."""

@@ -9,16 +9,8 @@ import httpx
 import typer
 from rich.console import Console
 
+from counterpoint import options
 from counterpoint.connection import Operation, connect, follow
-from counterpoint.options import (
-    MaxTokensOption,
-    ProblemArgument,
-    SeedOption,
-    StrategyOption,
-    UrlOption,
-    address,
-    solve_request,
-)
 from services.http.client import fetch, stream_events
 from services.observability.logging import configure
 
@@ -32,15 +24,15 @@ KeyOption = Annotated[
 
 @app.command()
 def submit(
-    problem: ProblemArgument,
-    url: UrlOption = None,
-    strategy: StrategyOption = "refine",
-    max_tokens: MaxTokensOption = None,
-    seed: SeedOption = None,
+    problem: options.ProblemArgument,
+    url: options.UrlOption = None,
+    strategy: options.StrategyOption = "refine",
+    max_tokens: options.MaxTokensOption = None,
+    seed: options.SeedOption = None,
     key: KeyOption = None,
 ) -> None:
     """Submit a problem as a job and print the job's id."""
-    request = solve_request(problem, strategy, max_tokens, seed)
+    request = options.solve_request(problem, strategy, max_tokens, seed)
 
     async def operation(client: httpx.AsyncClient) -> int:
         headers = {} if key is None else {"Idempotency-Key": key}
@@ -54,39 +46,39 @@ def submit(
 
 
 @app.command()
-def show(job: JobArgument, url: UrlOption = None) -> None:
+def show(job: JobArgument, url: options.UrlOption = None) -> None:
     """Print a job's status, and its result or error, as JSON."""
     _run(url, partial(_print, method="GET", path=f"/jobs/{job}"))
 
 
 @app.command("follow")
-def follow_job(job: JobArgument, url: UrlOption = None) -> None:
+def follow_job(job: JobArgument, url: options.UrlOption = None) -> None:
     """Print a job's events from the first one on, until it ends."""
     replay(job, url)
 
 
 @app.command()
-def cancel(job: JobArgument, url: UrlOption = None) -> None:
+def cancel(job: JobArgument, url: options.UrlOption = None) -> None:
     """Cancel a job, including its calls in flight."""
     _run(url, partial(_print, method="DELETE", path=f"/jobs/{job}"))
 
 
 @app.command()
-def answer_now(job: JobArgument, url: UrlOption = None) -> None:
+def answer_now(job: JobArgument, url: options.UrlOption = None) -> None:
     """End a job early with its best candidate so far."""
     _run(url, partial(_print, method="POST", path=f"/jobs/{job}/answer-now"))
 
 
 def replay(
     job: JobArgument,
-    url: UrlOption = None,
+    url: options.UrlOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the events as JSON lines.")] = False,  # noqa: FBT002
 ) -> None:
     """Print the recorded events of a job."""
     path = f"/jobs/{job}/events"
     configure("error", "console")
     if not as_json:
-        raise typer.Exit(anyio.run(partial(follow, address(url), path, None, as_json=False)))
+        raise typer.Exit(anyio.run(partial(follow, options.address(url), path, None, as_json=False)))
 
     async def operation(client: httpx.AsyncClient) -> int:
         async with stream_events(client, path, None, {}) as events:
@@ -104,4 +96,4 @@ async def _print(client: httpx.AsyncClient, *, method: str, path: str) -> int:
 
 def _run(url: str | None, operation: Operation) -> None:
     configure("error", "console")
-    raise typer.Exit(anyio.run(connect, address(url), operation))
+    raise typer.Exit(anyio.run(connect, options.address(url), operation))

@@ -3,12 +3,15 @@
 import json
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 import httpx
 import typer
 from pydantic import ValidationError
 
+from evaluation.problem_sets import first_mistake
 from orchestrator.request import SolveRequest
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -33,6 +36,22 @@ def stop(message: str, code: int = 2) -> NoReturn:
     raise typer.Exit(code)
 
 
+@contextmanager
+def stop_on(*errors: type[Exception]) -> Generator[None]:
+    """Stop the command if one of `errors` is raised, alone or in a group: with code 3 for a transport error, else with 2."""
+    error: BaseException | None = None
+    try:
+        yield
+    except* errors as group:
+        error = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, httpx.TransportError):
+        stop(f"a service cannot be reached: {error}", 3)
+    if error is not None:
+        stop(str(error))
+
+
 def address(url: str | None) -> str:
     """Return `url`, or the address in the environment; stop the command if it is not an address."""
     url = url or os.environ.get("COUNTERPOINT_URL", DEFAULT_URL)
@@ -45,16 +64,22 @@ def address(url: str | None) -> str:
     return url
 
 
-def solve_request(problem: str, strategy: str, max_tokens: int | None, seed: int | None) -> SolveRequest:
+def solve_request(
+    problem: str,
+    strategy: str | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    temperature: float | None = None,
+) -> SolveRequest:
     """Return the request for a command's options; stop the command if they are invalid."""
     try:
-        parsed = json.loads(strategy) if strategy.startswith("{") else strategy
+        parsed = json.loads(strategy) if strategy and strategy.startswith("{") else strategy
     except json.JSONDecodeError as error:
         stop(f"--strategy: {error}")
     text = sys.stdin.read() if problem == "-" else problem
-    body = {"problem": text, "strategy": parsed, "budget": {"max_tokens": max_tokens}, "sampling": {"seed": seed}}
+    sampling = {"seed": seed, "temperature": temperature}
+    body = {"problem": text, "strategy": parsed, "budget": {"max_tokens": max_tokens}, "sampling": sampling}
     try:
         return SolveRequest.model_validate(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        stop(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+        stop(first_mistake(error, "problem"))

@@ -1,9 +1,12 @@
 """Solve events and errors on the terminal. Everything a model or a service wrote is untrusted and is escaped."""
 
 import re
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from orchestrator.narration import Style, narrate
 from services.contracts.critique import Label
@@ -53,3 +56,18 @@ def print_event(console: Console, event: SolveEvent) -> None:
 def print_error(console: Console, code: str, detail: str) -> None:
     """Print an error that a service reported: its code and its detail."""
     console.print(f"[red]{plain(code)}[/]: {plain(detail)}")
+
+
+@contextmanager
+def progress_bars(console: Console) -> Generator[Callable[[str, int, int], None]]:
+    """Show a progress bar for each name; yield a function that sets a bar's name, its steps so far, and all its steps."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def update(name: str, completed: int, total: int) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(name)
+            progress.update(bars[name], completed=completed, total=total)
+
+        yield update

@@ -3,28 +3,43 @@
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
 import httpx
 
-from counterpoint.supervisor import ProcessSpec, free_port, keep_running, wait_ready
+from counterpoint.supervisor import QUIET, keep_running, service_specs, wait_ready
+from evaluation.role_clients import RoleClients
 from services.http.client import client_for
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class RunningStack:
     """Clients of the running services."""
 
     orchestrator: httpx.AsyncClient
     actor: httpx.AsyncClient
     critic: httpx.AsyncClient
 
+    @property
+    def roles(self) -> RoleClients:
+        """The clients of actor and critic, with their calls."""
+        return RoleClients(self.actor, self.critic)
+
     def resident_mib(self) -> float:
         """Return the resident memory of all three processes, in MiB."""
-        pages = [int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) for pid in _children()]
+        own = os.getpid()
+        children = Path(f"/proc/{own}/task/{own}/children").read_text("utf-8").split()
+        pages = [int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) for pid in children]
         return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@asynccontextmanager
+async def connect_stack(orchestrator: str, actor: str, critic: str) -> AsyncGenerator[RunningStack]:
+    """Connect to running services at their URLs until the block ends."""
+    async with client_for(orchestrator) as first, client_for(actor) as second, client_for(critic) as third:
+        yield RunningStack(first, second, third)
 
 
 @asynccontextmanager
@@ -33,37 +48,21 @@ async def run_stack(
     overrides: Mapping[str, Mapping[str, str]] | None = None,
     start_seconds: float = 60,
     module: str = "counterpoint",
-) -> AsyncGenerator[Stack]:
+) -> AsyncGenerator[RunningStack]:
     """Run actor, critic and orchestrator with the environment variables `settings` until the block ends.
 
     `overrides` adds to the environment of single services, by name; `module` is the module that runs them. Raises
     `TimeoutError` if they are not ready within `start_seconds`.
     """
-    ports: dict[str, int] = {}
-    for name in ("actor", "critic", "orchestrator"):
-        ports[name] = free_port(after=max(ports.values(), default=None))
-    variables = {**settings, "COUNTERPOINT_LOG_LEVEL": "error"}
-    for role in ("actor", "critic"):
-        variables[f"COUNTERPOINT_{role.upper()}_URL"] = f"http://127.0.0.1:{ports[role]}"
-        variables[f"COUNTERPOINT_{role.upper()}_LOG_LEVEL"] = "error"
-    specs = [
-        ProcessSpec(name, "127.0.0.1", port, {**variables, **(overrides or {}).get(name, {})}, module)
-        for name, port in ports.items()
-    ]
-    clients = [client_for(spec.url) for spec in specs]
+    actor, critic, orchestrator = service_specs({**settings, **QUIET})
     async with anyio.create_task_group() as group:
-        for spec in specs:
-            group.start_soon(keep_running, spec)
+        for spec in (actor, critic, orchestrator):
+            environment = {**spec.environment, **(overrides or {}).get(spec.name, {})}
+            group.start_soon(keep_running, replace(spec, environment=environment, module=module))
         with anyio.fail_after(start_seconds):
-            await wait_ready(specs[2].url)
+            await wait_ready(orchestrator.url)
         try:
-            yield Stack(clients[2], clients[0], clients[1])
+            async with connect_stack(orchestrator.url, actor.url, critic.url) as running:
+                yield running
         finally:
-            for client in clients:
-                await client.aclose()
             group.cancel_scope.cancel()
-
-
-def _children() -> list[int]:
-    own = os.getpid()
-    return [int(child) for child in Path(f"/proc/{own}/task/{own}/children").read_text("utf-8").split()]

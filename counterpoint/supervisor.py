@@ -21,6 +21,8 @@ LONGEST_RESTART_SECONDS = 10.0
 STOP_SECONDS = 8.0
 POLL_SECONDS = 0.1
 PR_SET_PDEATHSIG = 1
+QUIET = {f"COUNTERPOINT_{prefix}LOG_LEVEL": "error" for prefix in ("", "ACTOR_", "CRITIC_")}
+"""Variables with which the services log errors only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,19 @@ class ProcessSpec:
         return f"http://{self.host}:{self.port}"
 
 
+def service_specs(
+    variables: Mapping[str, str], host: str = "127.0.0.1", port: int | None = None, after: int | None = None
+) -> tuple[ProcessSpec, ProcessSpec, ProcessSpec]:
+    """Return actor and critic, on free loopback ports above `after`, and an orchestrator that uses them.
+
+    The orchestrator's `port` is free and above theirs if it is None.
+    """
+    actor = ProcessSpec("actor", "127.0.0.1", free_port(after), variables)
+    critic = ProcessSpec("critic", "127.0.0.1", free_port(actor.port), variables)
+    urls = {"COUNTERPOINT_ACTOR_URL": actor.url, "COUNTERPOINT_CRITIC_URL": critic.url}
+    return actor, critic, ProcessSpec("orchestrator", host, port or free_port(critic.port), {**variables, **urls})
+
+
 def free_port(after: int | None = None) -> int:
     """Return an unused loopback port above `after` and below the range of ports for outgoing connections.
 
@@ -51,20 +66,20 @@ def free_port(after: int | None = None) -> int:
     for port in range(first, 32_000):
         with socket.socket() as probe:
             in_use = probe.connect_ex(("127.0.0.1", port)) == 0
-        if not in_use and can_listen("127.0.0.1", port):
+        if not in_use and listen_error("127.0.0.1", port) is None:
             return port
     raise OSError("no free port")
 
 
-def can_listen(host: str, port: int) -> bool:
-    """Return whether a service could listen on `host` and `port`."""
+def listen_error(host: str, port: int) -> str | None:
+    """Return the reason why no service can listen on `host` and `port`, None if one can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error.strerror
+    return None
 
 
 async def keep_running(spec: ProcessSpec) -> None:
@@ -73,7 +88,8 @@ async def keep_running(spec: ProcessSpec) -> None:
     while True:
         started = anyio.current_time()
         code = await _run(spec)
-        _report(f"{spec.name} exited with code {code}; restarting it")
+        sys.stderr.write(f"counterpoint: {spec.name} exited with code {code}; restarting it\n")
+        sys.stderr.flush()
         if anyio.current_time() - started > LONGEST_RESTART_SECONDS:
             pause = RESTART_SECONDS
         await anyio.sleep(pause)
@@ -81,26 +97,20 @@ async def keep_running(spec: ProcessSpec) -> None:
 
 
 async def _run(spec: ProcessSpec) -> int:
-    process = await _start(spec)
-    try:
-        return await process.wait()
-    finally:
-        await _stop(process)
-
-
-async def _start(spec: ProcessSpec) -> anyio.abc.Process:
-    """Start a process. The scope is shielded, since a start cancelled halfway would leave the process behind."""
+    """Run a process to its end. The start is shielded, since one cancelled halfway would leave the process behind."""
     default = [sys.executable, "-m", spec.module, spec.name, "--host", spec.host, "--port", str(spec.port)]
-    with anyio.CancelScope(shield=True):
-        return await anyio.open_process(
-            list(spec.command) or default,
-            stdin=None,
-            stdout=sys.stderr,
-            stderr=sys.stderr,
-            env={**os.environ, **spec.environment, "COUNTERPOINT_PARENT": str(os.getpid())},
-            start_new_session=True,
+    environment = {**os.environ, **spec.environment, "COUNTERPOINT_PARENT": str(os.getpid())}
+    command = list(spec.command) or default
+    with anyio.CancelScope(shield=True) as start:
+        process = await anyio.open_process(
+            command, stdin=None, stdout=sys.stderr, stderr=sys.stderr, env=environment, start_new_session=True
         )
-    raise AssertionError("a shielded scope was cancelled")
+        try:
+            start.shield = False
+            return await process.wait()
+        finally:
+            await _stop(process)
+    raise AssertionError("a scope that nothing cancels was cancelled")
 
 
 async def _stop(process: anyio.abc.Process) -> None:
@@ -118,20 +128,13 @@ async def _stop(process: anyio.abc.Process) -> None:
 
 async def wait_ready(url: str) -> None:
     """Wait until every readiness check of the orchestrator at `url` is `ok`."""
-    client = client_for(url)
-    try:
-        while not await _ready(client):  # noqa: ASYNC110 - another process cannot set an event
+    async with client_for(url) as client:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                response = await client.get("/readyz", timeout=3)
+                if response.is_success and all(state == "ok" for state in response.json()["checks"].values()):
+                    return
             await anyio.sleep(POLL_SECONDS)
-    finally:
-        await client.aclose()
-
-
-async def _ready(client: httpx.AsyncClient) -> bool:
-    try:
-        response = await client.get("/readyz", timeout=3)
-    except httpx.TransportError:
-        return False
-    return response.is_success and all(state == "ok" for state in response.json()["checks"].values())
 
 
 def die_with_parent() -> None:
@@ -141,8 +144,3 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(parent):
             sys.exit(1)
-
-
-def _report(line: str) -> None:
-    sys.stderr.write(f"counterpoint: {line}\n")
-    sys.stderr.flush()

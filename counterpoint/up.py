@@ -2,7 +2,6 @@
 
 import difflib
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -11,10 +10,9 @@ import anyio
 
 from counterpoint import connection
 from counterpoint.shared_engine import SharedEngine
-from counterpoint.supervisor import ProcessSpec, free_port, keep_running, wait_ready
+from counterpoint.supervisor import free_port, keep_running, listen_error, service_specs, wait_ready
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
-from services.contracts.solve import SolveSampling
 from services.engines.models import PAIR, POCKET, SMOLLM2, ModelError, model_path
 from services.settings import ActorSettings, CriticSettings, SettingsError
 
@@ -60,12 +58,6 @@ def _models(models: str) -> dict[str, str]:
     return {"COUNTERPOINT_ACTOR_MODEL": actor, "COUNTERPOINT_CRITIC_MODEL": critic}
 
 
-def _redis(variables: dict[str, str]) -> str | None:
-    """Return the URL of the Redis that will hold the jobs, as the services will read it; None for jobs in memory."""
-    name = OrchestratorSettings.variable("redis_url")
-    return variables.get(name) or OrchestratorSettings.load().redis_url
-
-
 async def serve(
     host: str,
     port: int,
@@ -77,24 +69,17 @@ async def serve(
 
     `when_ready` is called once, with the orchestrator's URL. Raises `SettingsError` for a LoRA adapter that does not exist.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            sys.stderr.write(f"counterpoint: cannot listen on {host}:{port}: {error.strerror}\n")
-            return 2
-    first = free_port()
-    engines = [shared_engine.process(first)] if shared_engine else []
-    if shared_engine:
-        variables = {**shared_engine.settings(engines[0].url), **variables}
-    actor = ProcessSpec("actor", "127.0.0.1", free_port(after=first) if engines else first, variables)
-    critic = ProcessSpec("critic", "127.0.0.1", free_port(after=actor.port), variables)
-    urls = {"COUNTERPOINT_ACTOR_URL": actor.url, "COUNTERPOINT_CRITIC_URL": critic.url}
-    orchestrator = ProcessSpec("orchestrator", host, port, {**variables, **urls})
-    workers = [replace(orchestrator, name="worker", command=WORKER)] if _redis(variables) else []
+    if (reason := listen_error(host, port)) is not None:
+        sys.stderr.write(f"counterpoint: cannot listen on {host}:{port}: {reason}\n")
+        return 2
+    engine = shared_engine.process(free_port()) if shared_engine else None
+    if shared_engine and engine:
+        variables = {**shared_engine.settings(engine.url), **variables}
+    *roles, orchestrator = service_specs(variables, host, port, after=engine.port if engine else None)
+    redis = variables.get(OrchestratorSettings.variable("redis_url")) or OrchestratorSettings.load().redis_url
+    workers = [replace(orchestrator, name="worker", command=WORKER)] if redis else []
     async with anyio.create_task_group() as group:
-        for spec in (*engines, actor, critic, orchestrator, *workers):
+        for spec in (*([engine] if engine else []), *roles, orchestrator, *workers):
             group.start_soon(keep_running, spec)
         group.start_soon(_announce, orchestrator.url, when_ready)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -112,18 +97,14 @@ async def _announce(url: str, when_ready: Callable[[str], Awaitable[None]] | Non
         await when_ready(url)
 
 
-async def serve_and_solve(port: int, variables: dict[str, str], problem: str, *, once: bool) -> int:
-    """Run all services on loopback, solve `problem` greedily once they are ready, and with `once` stop then.
-
-    Return the exit code.
-    """
-    request = SolveRequest(problem=problem, sampling=SolveSampling(temperature=0.0))
+async def serve_and_solve(port: int, variables: dict[str, str], request: SolveRequest, *, once: bool) -> int:
+    """Run all services on loopback, send `request` once they are ready, and stop then if `once`; return the exit code."""
     code = 0
     with anyio.CancelScope() as scope:
 
         async def solve(url: str) -> None:
             nonlocal code
-            sys.stdout.write(f"\n{problem}\n\n")
+            sys.stdout.write(f"\n{request.problem}\n\n")
             code = await connection.solve(url, request, as_json=False)
             if once:
                 scope.cancel()

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from evaluation.problem_sets import ProblemItem
-from evaluation.replay import price, selected, stopped
+from evaluation.replay import price, stopped, voted
 from evaluation.role_clients import first_error
 from evaluation.rows import RefinementRow, SampleCritiquesRow, SolveRow
-from evaluation.statistics import Estimate, balanced, calibration_error, difference, mean
+from evaluation.statistics import balanced, difference, mean
 from orchestrator.stopping import StopRule
+from pocket.calibration import calibration_error
 from pocket.problems import BANDS
 
 BUDGETS = (2, 6, 16)
@@ -55,14 +56,9 @@ class ClaimsTable:
         def accuracy(name: str) -> float:
             rows = self.development[name]
             n = _largest_vote(rows, tokens)
-            return sum(selected(row, n, "majority") for row in rows) / len(rows)
+            return sum(voted(rows, n, "majority")) / len(rows)
 
         return max(self.development, key=accuracy)
-
-    def rival_votes(self, tokens: float | None = None) -> tuple[str, list[SolveRow]]:
-        """Return the vote of `rival_vote` and its rows."""
-        name = self.rival_vote(tokens)
-        return name, self.votes[name]
 
     def add_accuracy(self, name: str, right: Sequence[bool], tokens: float) -> None:
         """Add a line with the accuracy, overall and by band, and the tokens."""
@@ -106,13 +102,11 @@ def _compare_with_rival(table: ClaimsTable, budget: int) -> None:
 
 def _rival(table: ClaimsTable, tokens: float) -> tuple[str, list[bool]]:
     """Return the name and the results of the better of greedy and of the vote that so many tokens buy."""
-    vote, rows = table.rival_votes(tokens)
+    vote = table.rival_vote(tokens)
+    rows = table.votes[vote]
     n = _largest_vote(rows, tokens)
-    voted = [selected(row, n, "majority") for row in rows]
-    greedy = table.right("greedy")
-    return max(
-        ("greedy", greedy), (f"majority of {n} at {vote.rpartition('-at-')[2]}", voted), key=lambda pair: sum(pair[1])
-    )
+    voters = f"majority of {n} at {vote.rpartition('-at-')[2]}", voted(rows, n, "majority")
+    return max(("greedy", table.right("greedy")), voters, key=lambda pair: sum(pair[1]))
 
 
 def _affordable(table: ClaimsTable, tokens: float) -> str | None:
@@ -123,18 +117,14 @@ def _affordable(table: ClaimsTable, tokens: float) -> str | None:
 
 def _compare_with_front(table: ClaimsTable) -> None:
     """Compare `auto` with every other plan at the same tokens, and add the least difference."""
-    worst: tuple[float, str, Estimate] | None = None
-    others = [(name, table.tokens(name), table.right(name)) for name in table.rows if name.partition("@")[0] != "auto"]
+    names = [name for name in table.rows if name.partition("@")[0] not in {"auto", "greedy"}]
+    others = [(name, table.tokens(name), table.right(name)) for name in names]
     for name, rows in table.votes.items():
         sizes = (2**k for k in range(1, 7))
-        votes = [(n, [selected(row, n, "majority") for row in rows]) for n in sizes]
-        others += [(f"{name}: {n}", price(rows, n, "majority"), right) for n, right in votes]
-    for name, tokens, right in others:
-        lead = difference(_auto_at(table, tokens), right)
-        if name != "greedy" and (worst is None or lead.mean < worst[0]):
-            worst = (lead.mean, f"{name} ({tokens:.0f} tokens)", lead)
-    assert worst is not None  # noqa: S101 - there are other plans
-    table.add_line(f"front: the least that auto is ahead, of {worst[1]}", worst[2])
+        others += [(f"{name}: {n}", price(rows, n, "majority"), voted(rows, n, "majority")) for n in sizes]
+    leads = [(difference(_auto_at(table, tokens), right), f"{name} ({tokens:.0f} tokens)") for name, tokens, right in others]
+    least, rival = min(leads, key=lambda lead: lead[0].mean)
+    table.add_line(f"front: the least that auto is ahead, of {rival}", least)
 
 
 def _auto_at(table: ClaimsTable, tokens: float) -> list[float]:
@@ -153,9 +143,10 @@ def _auto_at(table: ClaimsTable, tokens: float) -> list[float]:
 
 def _compare_at_quarter(table: ClaimsTable) -> None:
     """Compare `auto` at a quarter of the tokens with the best majority vote of up to all samples."""
-    vote, rows = table.rival_votes()
-    best = max(range(1, len(rows[0].candidates) + 1), key=lambda n: sum(selected(row, n, "majority") for row in rows))
-    right, tokens = [selected(row, best, "majority") for row in rows], price(rows, best, "majority")
+    vote = table.rival_vote()
+    rows = table.votes[vote]
+    best = max(range(1, len(rows[0].candidates) + 1), key=lambda n: sum(voted(rows, n, "majority")))
+    right, tokens = voted(rows, best, "majority"), price(rows, best, "majority")
     plan = _affordable(table, tokens / 4)
     rival = f"best majority, of {best} at {vote.rpartition('-at-')[2]} ({tokens:.0f} tokens)"
     if plan is None:
@@ -177,7 +168,7 @@ def _add_stop_rule(table: ClaimsTable, wide: str, rule: StopRule, window: int) -
     """Replay a stop rule over the same samples; add what it saves and what it changes."""
     rows = table.rows[wide]
     stops = [stopped(row, STOPPED_OF, "weighted", rule, window) for row in rows]
-    complete = [selected(row, STOPPED_OF, "weighted") for row in rows]
+    complete = voted(rows, STOPPED_OF, "weighted")
     saved = mean([1 - stop.samples / STOPPED_OF for stop in stops])
     table.add_line(f"weighted@{STOPPED_OF} stopped by {rule}: samples saved", saved)
     table.add_line("  change of accuracy", difference([stop.right for stop in stops], complete))

@@ -5,77 +5,49 @@ round (the published setting, without a gate). The kind is `self` where both rol
 not. The critic is also measured by itself: how often its verdict and, where an oracle knows it, its first error are true.
 """
 
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from evaluation.grading import grade
-from evaluation.problem_sets import ProblemItem
+from evaluation.problem_sets import ProblemItem, grade
 from evaluation.role_clients import RoleClients, first_error
 from evaluation.rows import CriticLoopRow, RoundCritiqueRow, SolutionRow
 from evaluation.runs import OnProgress
-from evaluation.statistics import balanced, calibration_error, mean
+from evaluation.statistics import balanced, mean
 from orchestrator.answers import AnswerEquivalence
-from services.contracts.calls import CandidateEvent
-from services.contracts.critique import Critique
+from pocket.calibration import calibration_error
 from services.contracts.model import ModelCard
-from services.contracts.usage import Usage
 from services.jsonl import resume
 
 MAX_ROUNDS = 8
 
 
-@dataclass(slots=True)
-class CriticLoop:
-    """The loop on one problem: every solution graded, every critique kept."""
-
-    clients: RoleClients
-    answers: AnswerEquivalence
-    item: ProblemItem
-    rounds: int
-    solutions: list[SolutionRow] = field(default_factory=list[SolutionRow])
-    critiques: list[RoundCritiqueRow] = field(default_factory=list[RoundCritiqueRow])
-    usage: Usage = field(default_factory=Usage)
-
-    async def run(self, seed: int, temperature: float) -> CriticLoopRow:
-        """Draft, critique and refine for each round, and critique the last refinement too."""
-        latest = await self._grade(self.clients.draft(self.item, seed, temperature))
-        for _ in range(self.rounds):
-            critique = await self._critique(latest)
-            latest = await self._grade(self.clients.refine(self.item, latest.text, critique))
-        await self._critique(latest)
-        return CriticLoopRow(
-            id=self.item.id,
-            level=self.item.level,
-            solutions=tuple(self.solutions),
-            critiques=tuple(self.critiques),
-            tokens=self.usage.total_tokens,
-        )
-
-    async def _grade(self, call: Awaitable[tuple[CandidateEvent, Usage]]) -> CandidateEvent:
-        candidate, usage = await call
-        self.usage += usage
-        right = await grade(self.answers, candidate.answer, self.item)
-        self.solutions.append(SolutionRow(right=right, answer=candidate.answer, text=candidate.text))
-        return candidate
-
-    async def _critique(self, candidate: CandidateEvent) -> Critique:
+async def run_loop(
+    clients: RoleClients, answers: AnswerEquivalence, rounds: int, seed: int, temperature: float, item: ProblemItem
+) -> CriticLoopRow:
+    """Draft, critique and refine for each round, and critique the last refinement too; every solution is graded."""
+    solutions: list[SolutionRow] = []
+    critiques: list[RoundCritiqueRow] = []
+    candidate, total = await clients.draft(item, seed, temperature)
+    for number in range(rounds + 1):
+        right = await grade(answers, candidate.answer, item)
+        solutions.append(SolutionRow(right=right, answer=candidate.answer, text=candidate.text))
         steps = [step.text for step in candidate.steps] or [candidate.text or "(nothing)"]
-        critique, usage = await self.clients.explain(self.item, steps)
-        self.usage += usage
-        located = self.item.source is not None
-        self.critiques.append(
-            RoundCritiqueRow(
-                verdict=critique.verdict,
-                p_correct=critique.p_correct,
-                first_error=critique.first_error,
-                true_first_error=first_error(self.item, candidate.text) if located else None,
-                located=located,
-                unparsable=critique.unparsable,
-            )
-        )
-        return critique
+        critique, usage = await clients.critique(item, steps)
+        total += usage
+        located = item.source is not None
+        true_first_error = first_error(item, candidate.text) if located else None
+        critiques.append(RoundCritiqueRow.of(critique, true_first_error, located=located))
+        if number < rounds:
+            candidate, usage = await clients.refine(item, candidate.text, critique)
+            total += usage
+    return CriticLoopRow(
+        id=item.id,
+        level=item.level,
+        solutions=tuple(solutions),
+        critiques=tuple(critiques),
+        tokens=total.total_tokens,
+    )
 
 
 async def measure(
@@ -90,13 +62,10 @@ async def measure(
     """Run the loop on the problems that have no row in `out`; return the lines of the table."""
     kind = await _kind(clients)
     answers = AnswerEquivalence()
-
-    async def run_loop(item: ProblemItem) -> CriticLoopRow:
-        return await CriticLoop(clients, answers, item, rounds).run(seed, temperature)
-
+    loop = partial(run_loop, clients, answers, rounds, seed, temperature)
     name = f"critic-{kind}-{rounds}-at-{temperature}-seed-{seed}"
     async with answers.running():
-        rows = await resume(out / f"{name}.jsonl", CriticLoopRow, items, run_loop, partial(on_progress, name))
+        rows = await resume(out / f"{name}.jsonl", CriticLoopRow, items, loop, partial(on_progress, name))
     return [*_round_lines(rows, rounds, kind), *_critic_lines(rows)]
 
 

@@ -15,9 +15,10 @@ from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from evaluation.replay import price, selected
 from evaluation.report import FLOWS, PlanSummary, frontier, summarise
 from evaluation.rows import SolveRow
-from evaluation.runs import Manifest, SolvePlan, rows_in
-from evaluation.statistics import BINS, mean, pass_at
+from evaluation.runs import SolvePlan, rows_in
+from evaluation.statistics import mean, pass_at
 from orchestrator.selection import Select
+from pocket.calibration import BINS, bin_of
 from services.contracts.solve import ROLES
 
 RowsByPlan = Mapping[str, Sequence[SolveRow]]
@@ -37,21 +38,23 @@ def draw(folder: Path) -> list[Path]:
     """Draw the figures that a run's rows allow into its folder `figures`; return their paths. Raises `BadRun`."""
     manifest, rows = rows_in(folder)
     summaries = [summarise(name, of_plan, manifest.groups) for name, of_plan in rows.items()]
-    wide = [name for name, plan in manifest.plans.items() if _is_wide(plan, rows[name])]
-    judged = [name for name in wide if _has_p_correct(rows[name])]
-    figures: dict[str, Callable[[Any], None] | None] = {
-        "pareto": lambda axes: pareto(axes, summaries, {name: rows[name] for name in wide}),
+    wide = {name: rows[name] for name, plan in manifest.plans.items() if _is_wide(plan, rows[name])}
+    judged = {name: of_plan for name, of_plan in wide.items() if _has_p_correct(of_plan)}
+    figures: dict[str, Callable[[Any], None]] = {
+        "pareto": lambda axes: pareto(axes, summaries, wide),
         "groups": lambda axes: groups(axes, summaries),
-        "samples": (lambda axes: samples(axes, {name: rows[name] for name in wide})) if wide else None,
         "flows": lambda axes: flows(axes, summaries),
-        "calibration": (lambda axes: calibration(axes, {name: rows[name] for name in judged})) if judged else None,
         "tokens": lambda axes: tokens(axes, summaries),
     }
+    if wide:
+        figures["samples"] = lambda axes: samples(axes, wide)
+    if judged:
+        figures["calibration"] = lambda axes: calibration(axes, judged)
     (folder / "figures").mkdir(exist_ok=True)
-    drawn = {folder / "figures" / f"{name}.png": plot for name, plot in figures.items() if plot is not None}
-    for path, plot in drawn.items():
-        _save(path, plot, _caption(manifest, rows))
-    return list(drawn)
+    paths = {name: folder / "figures" / f"{name}.png" for name in figures}
+    for name, path in paths.items():
+        _save(path, figures[name], f"{len(next(iter(rows.values())))} problems, seed {manifest.seed}")
+    return list(paths.values())
 
 
 def pareto(axes: Any, summaries: Sequence[PlanSummary], wide: RowsByPlan) -> None:  # noqa: ANN401 - matplotlib's axes are untyped
@@ -62,11 +65,8 @@ def pareto(axes: Any, summaries: Sequence[PlanSummary], wide: RowsByPlan) -> Non
     axes.set_prop_cycle(color=[plt.get_cmap("tab20")(place) for place in (*range(0, 20, 2), *range(1, 20, 2))])
     for name, family in families.items():
         ordered = sorted(family, key=lambda plan: plan.tokens)
-        means = [100 * plan.accuracy.mean for plan in ordered]
-        spread = [
-            [mean - 100 * plan.accuracy.low for mean, plan in zip(means, ordered, strict=True)],
-            [100 * plan.accuracy.high - mean for mean, plan in zip(means, ordered, strict=True)],
-        ]
+        means, low, high = 100 * np.array([(p.accuracy.mean, p.accuracy.low, p.accuracy.high) for p in ordered]).T
+        spread = (means - low, high - means)
         axes.errorbar([plan.tokens for plan in ordered], means, yerr=spread, marker="o", capsize=2, ms=4, lw=1, label=name)
     points = [(plan.name, plan.tokens, 100 * plan.accuracy.mean) for plan in summaries]
     for name, rows in wide.items():
@@ -111,12 +111,8 @@ def samples(axes: Any, wide: RowsByPlan) -> None:  # noqa: ANN401 - as above
 
 def flows(axes: Any, summaries: Sequence[PlanSummary]) -> None:  # noqa: ANN401 - as above
     """Plot the flows from the first draft to the answer."""
-    left = np.zeros(len(summaries))
-    for flow, colour in zip(FLOWS, ("#4c9f70", "#c44536", "#7fb7e6", "#bbbbbb"), strict=True):
-        shares = np.array([100 * plan.flows[flow] for plan in summaries])
-        axes.barh([plan.name for plan in summaries], shares, left=left, color=colour, label=flow)
-        left += shares
-    axes.invert_yaxis()
+    axes.set_prop_cycle(color=["#4c9f70", "#c44536", "#7fb7e6", "#bbbbbb"])
+    _stack(axes, summaries, {flow: [100 * plan.flows[flow] for plan in summaries] for flow in FLOWS})
     axes.set(xlabel="problems, %")
 
 
@@ -126,7 +122,7 @@ def calibration(axes: Any, wide: RowsByPlan) -> None:  # noqa: ANN401 - as above
     for name, rows in wide.items():
         judged = [(c.p_correct, c.right) for row in rows for c in row.candidates if c.p_correct is not None]
         p, right = np.array([p for p, _ in judged]), np.array([right for _, right in judged], float)
-        places = np.minimum((p * BINS).astype(int), BINS - 1)
+        places = np.array([bin_of(p) for p, _ in judged])
         bins = [places == k for k in range(BINS) if (places == k).any()]
         sizes = [max(8, 300 * members.mean()) for members in bins]
         shares = [right[members].mean() for members in bins]
@@ -136,13 +132,17 @@ def calibration(axes: Any, wide: RowsByPlan) -> None:  # noqa: ANN401 - as above
 
 def tokens(axes: Any, summaries: Sequence[PlanSummary]) -> None:  # noqa: ANN401 - as above
     """Plot the mean tokens per problem by role."""
-    left = np.zeros(len(summaries))
-    for role in ROLES:
-        used = np.array([plan.by_role[role] for plan in summaries])
-        axes.barh([plan.name for plan in summaries], used, left=left, label=role)
-        left += used
-    axes.invert_yaxis()
+    _stack(axes, summaries, {role: [plan.by_role[role] for plan in summaries] for role in ROLES})
     axes.set(xlabel="tokens per problem")
+
+
+def _stack(axes: Any, summaries: Sequence[PlanSummary], parts: Mapping[Any, Sequence[float]]) -> None:  # noqa: ANN401 - as above
+    """Plot a horizontal bar for each plan, made of its value in each of the named parts."""
+    left = np.zeros(len(summaries))
+    for name, values in parts.items():
+        axes.barh([plan.name for plan in summaries], values, left=left, label=name)
+        left += values
+    axes.invert_yaxis()
 
 
 def _save(path: Path, plot: Callable[[Any], None], caption: str) -> None:
@@ -156,10 +156,6 @@ def _save(path: Path, plot: Callable[[Any], None], caption: str) -> None:
     axes.set(title=caption)
     figure.savefig(path, dpi=110)  # pyright: ignore[reportUnknownMemberType] - its keywords are untyped
     plt.close(figure)
-
-
-def _caption(manifest: Manifest, rows: RowsByPlan) -> str:
-    return f"{len(next(iter(rows.values())))} problems, seed {manifest.seed}"
 
 
 def _is_wide(plan: SolvePlan, rows: Sequence[SolveRow]) -> bool:

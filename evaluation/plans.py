@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from evaluation.problem_sets import first_mistake
 from evaluation.rows import SolveRow
 from evaluation.runs import SolvePlan
 from orchestrator.strategies import parse
@@ -36,9 +37,14 @@ def plan(strategy: str, temperature: float, max_tokens: int) -> SolvePlan:
     except json.JSONDecodeError as error:
         raise BadPlan(f"strategy {strategy}: not JSON: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadPlan(f"strategy {strategy}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BadPlan(f"strategy {strategy}: {first_mistake(error, 'name')}") from error
     return SolvePlan(_name(body), body, {"temperature": temperature, "max_tokens": max_tokens}, dict(UNLIMITED))
+
+
+def pocket_plan(name: str, temperature: float, strategy: str, **parameters: object) -> SolvePlan:
+    """Return a plan without limits for problems of the pocket domain, whose solutions are short."""
+    sampling = {"temperature": temperature, "max_tokens": 256}
+    return SolvePlan(name, {"name": strategy, **parameters}, sampling, dict(UNLIMITED))
 
 
 def is_multiple(budget: str) -> bool:

@@ -10,8 +10,8 @@ import httpx
 
 from evaluation import problem_sets
 from evaluation.claims import BUDGETS, ClaimsTable, add_claims, add_critic
-from evaluation.plans import GREEDY, UNLIMITED, limited
-from evaluation.replay import price, selected
+from evaluation.plans import GREEDY, limited, pocket_plan
+from evaluation.replay import price, voted
 from evaluation.role_clients import ORACLE_ROUNDS, RoleClients, critique_samples, refine_by_oracle, refine_without_critique
 from evaluation.rows import RefinementRow, SampleCritiquesRow
 from evaluation.runs import OnProgress, SolvePlan, run
@@ -27,32 +27,28 @@ DEVELOPMENT = 200
 """Number of problems on which the rival's temperature is chosen for each budget."""
 
 
-def _plan(name: str, temperature: float, strategy: str, **more: object) -> SolvePlan:
-    return SolvePlan(name, {"name": strategy, **more}, {"temperature": temperature, "max_tokens": 256}, dict(UNLIMITED))
-
-
 def _vote(temperature: float) -> SolvePlan:
     name = f"majority-{MAJORITY}-at-{temperature}"
-    return _plan(name, temperature, "best_of_n", n=MAJORITY, select="majority", stop_early=False)
+    return pocket_plan(name, temperature, "best_of_n", n=MAJORITY, select="majority", stop_early=False)
 
 
-WIDE = _plan("critic-16", TEMPERATURE, "best_of_n", n=16, select="critic", stop_early=False)
+WIDE = pocket_plan("critic-16", TEMPERATURE, "best_of_n", n=16, select="critic", stop_early=False)
 ROUND = {"name": "refine", "rounds": 1}
 PLANS = (
     GREEDY,
-    _plan("refine-2", 0.0, "refine", rounds=2),
-    _plan("refine-2-ungated", 0.0, "refine", rounds=2, gate=False),
-    _plan("refine-2-auto", 0.0, "refine", rounds=2, mode="auto", gate_depth="explain"),
+    pocket_plan("refine-2", 0.0, "refine", rounds=2),
+    pocket_plan("refine-2-ungated", 0.0, "refine", rounds=2, gate=False),
+    pocket_plan("refine-2-auto", 0.0, "refine", rounds=2, mode="auto", gate_depth="explain"),
     WIDE,
-    _plan("weighted-4-refined", TEMPERATURE, "best_of_n", n=4, select="weighted", stop_early=False, inner=ROUND),
-    _plan("step_beam", TEMPERATURE, "step_beam"),
-    _plan("iterative_deepening", 0.0, "iterative_deepening"),
-    _plan("auto", TEMPERATURE, "auto"),
+    pocket_plan("weighted-4-refined", TEMPERATURE, "best_of_n", n=4, select="weighted", stop_early=False, inner=ROUND),
+    pocket_plan("step_beam", TEMPERATURE, "step_beam"),
+    pocket_plan("iterative_deepening", 0.0, "iterative_deepening"),
+    pocket_plan("auto", TEMPERATURE, "auto"),
 )
 LIMITED = (
-    (_plan("auto", TEMPERATURE, "auto"), ("2x", "4x", "6x", "10x", "16x", "24x")),
-    (_plan("refine", 0.0, "refine", mode="auto", gate_depth="explain"), ("2x", "6x", "10x", "16x")),
-    (_plan("best_of_n", TEMPERATURE, "best_of_n", n=16, select="weighted"), ("6x", "16x", "32x")),
+    (pocket_plan("auto", TEMPERATURE, "auto"), ("2x", "4x", "6x", "10x", "16x", "24x")),
+    (pocket_plan("refine", 0.0, "refine", mode="auto", gate_depth="explain"), ("2x", "6x", "10x", "16x")),
+    (pocket_plan("best_of_n", TEMPERATURE, "best_of_n", n=16, select="weighted"), ("6x", "16x", "32x")),
 )
 """Strategies and their hard limits, in multiples of the tokens of each problem's own greedy draft."""
 
@@ -94,14 +90,14 @@ async def _measure_roles(table: ClaimsTable, clients: RoleClients, out: Path, on
 def _add_accuracies(table: ClaimsTable) -> None:
     table.lines.append(f"{'':<44}{'all, 95%':>22}{''.join(f'{band:>9}' for band in BANDS)}{'tokens':>10}")
     table.add_accuracy("greedy", table.right("greedy"), table.draft)
-    vote, rows = table.rival_votes()
+    vote = table.rival_vote()
+    rows = table.votes[vote]
     for n in (4, 8, 16, MAJORITY):
-        right = [selected(row, n, "majority") for row in rows]
-        table.add_accuracy(f"majority of {n}, {vote.rpartition('-at-')[2]}", right, price(rows, n, "majority"))
+        title = f"majority of {n}, {vote.rpartition('-at-')[2]}"
+        table.add_accuracy(title, voted(rows, n, "majority"), price(rows, n, "majority"))
     wide = table.rows[WIDE.name]
     for n in (4, 8, 16):
-        right = [selected(row, n, "weighted") for row in wide]
-        table.add_accuracy(f"weighted vote of {n}", right, price(wide, n, "weighted"))
+        table.add_accuracy(f"weighted vote of {n}", voted(wide, n, "weighted"), price(wide, n, "weighted"))
     for name in table.rows:
         if name != "greedy":
             table.add_accuracy(_title(name), table.right(name), table.tokens(name))

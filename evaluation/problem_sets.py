@@ -1,21 +1,30 @@
-"""Problem sets: problems with their reference answers.
+"""Problem sets: problems with their reference answers, and the grading of answers.
 
 `pocket[:SPLIT]`, `gsm8k`, `math` (500 problems, arXiv 2305.20050), `gym:NAME` (a generator of reasoning-gym),
 or a JSONL file.
 """
 
 import importlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from pocket.problems import BANDS, SPLITS, Problem, Split, problems
+import anyio
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.answers import AnswerEquivalence
+from orchestrator.answers.text import compare
+from pocket.problems import BANDS, SPLITS, Problem, Split, distinct
 
 MISSING_EXTRA = "optional libraries are missing: pip install 'counterpoint[evaluation]'"
+WARM_UP_SECONDS = 60
+"""The longest that the mathematics library may take to load."""
+
+
+LineT = TypeVar("LineT", bound=BaseModel)
 
 
 class BadProblemSet(Exception):
@@ -61,30 +70,39 @@ def load(name: str, count: int, seed: int) -> list[ProblemItem]:
 
 def pocket(split: Split, count: int, seed: int) -> list[ProblemItem]:
     """Generate `count` distinct problems of the pocket domain."""
-    distinct: dict[str, Problem] = {}
-    for problem in problems(seed, split=split):
-        distinct[problem.text] = problem
-        if len(distinct) == count:
-            break
     return [
         ProblemItem(f"{split}-{seed}-{place}", problem.text, str(problem.answer), problem.level, problem)
-        for place, problem in enumerate(distinct.values())
+        for place, problem in enumerate(distinct(seed, split, count))
     ]
 
 
 def from_file(path: Path, count: int | None = None) -> list[ProblemItem]:
     """Read a file of JSON objects with `problem`, `answer` and optionally `level`, one per line. Raises `BadProblemSet`."""
-    return list(islice(_lines(path), count))
+    lines = islice(read_lines(path, _ProblemLine), count)
+    return [ProblemItem(f"{path.stem}-{number}", line.problem, str(line.answer), line.level) for number, line in lines]
 
 
-def _lines(path: Path) -> Iterator[ProblemItem]:
+def read_lines(path: Path, line_type: type[LineT]) -> Iterator[tuple[int, LineT]]:
+    """Yield the lines of a JSONL file with their numbers from 1, except blank ones. Raises `BadProblemSet`, `OSError`."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
-                row = json.loads(line)
-                yield ProblemItem(f"{path.stem}-{number}", row["problem"], str(row["answer"]), int(row.get("level", 0)))
-            except (ValueError, KeyError, TypeError) as error:
-                raise BadProblemSet(f"{path}, line {number}: {error!r}") from error
+                if line.strip():
+                    yield number, line_type.model_validate_json(line)
+            except ValidationError as error:
+                raise BadProblemSet(f"{path}, line {number}: {first_mistake(error, 'not JSON')}") from error
+
+
+class _ProblemLine(BaseModel):
+    problem: str
+    answer: str | int | float
+    level: int = 0
+
+
+def first_mistake(error: ValidationError, otherwise: str) -> str:
+    """Return the field and the message of an error's first mistake; `otherwise` stands for a mistake of no field."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or otherwise}: {first['msg']}"
 
 
 def _split(name: str) -> Split:
@@ -136,3 +154,23 @@ def _library(module: str, problem_set: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise BadProblemSet(f"{problem_set}: {MISSING_EXTRA}") from error
+
+
+async def grade(answers: AnswerEquivalence, answer: str | None, item: ProblemItem) -> bool:
+    """Return whether an answer is right: by the set's own test if it has one, else by text, number and mathematics.
+
+    Raises `TimeoutError` if the mathematics library is not loaded in `WARM_UP_SECONDS`.
+    """
+    if answer is None:
+        return False
+    if item.accepts is not None:
+        return item.accepts(answer)
+    if compare(answer, item.answer) == "unknown":
+        with anyio.fail_after(WARM_UP_SECONDS):
+            await answers.warm.wait()
+    return await answers.equivalent(answer, item.answer) == "same"
+
+
+def is_right(answer: str | None, item: ProblemItem) -> bool:
+    """Return whether an answer equals the reference answer by text and number alone."""
+    return answer is not None and compare(answer, item.answer) == "same"

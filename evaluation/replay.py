@@ -5,6 +5,7 @@ The orchestrator's own rules run over the recorded rows of a `best_of_n` that dr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from evaluation.rows import CandidateRow, SolveRow
 from orchestrator.answers.text import compare
@@ -26,7 +27,15 @@ class StoppedVote:
 
 def selected(row: SolveRow, n: int, select: Select) -> bool:
     """Return whether the answer selected among a row's first `n` samples is right."""
-    return _choice_is_right(row, _poll(row, n), select)
+    poll = Poll()
+    for sample in row.candidates[:n]:
+        _add(poll, sample)
+    return _choice_is_right(row, poll, select)
+
+
+def voted(rows: Sequence[SolveRow], n: int, select: Select) -> list[bool]:
+    """Return whether the answer selected among the first `n` samples of each row is right."""
+    return [selected(row, n, select) for row in rows]
 
 
 def stopped(row: SolveRow, n: int, select: Select, rule: StopRule, window: int) -> StoppedVote:
@@ -34,15 +43,13 @@ def stopped(row: SolveRow, n: int, select: Select, rule: StopRule, window: int) 
 
     Samples of the last wave count as drawn, even if the rule stops before them.
     """
-    poll, drawn = Poll(), 0
-    while drawn < n:
-        wave = row.candidates[drawn : min(drawn + window, n)]
-        drawn += len(wave)
-        for place, sample in enumerate(wave, start=drawn - len(wave) + 1):
-            _add(poll, sample)
-            if decided(poll, select, PRIOR, n - place, rule=rule, window=window):
-                return StoppedVote(_choice_is_right(row, poll, select), drawn)
-    return StoppedVote(_choice_is_right(row, poll, select), drawn)
+    poll, counted = Poll(), 0
+    for counted, sample in enumerate(row.candidates[:n], start=1):
+        _add(poll, sample)
+        if decided(poll, select, PRIOR, n - counted, rule=rule, window=window):
+            break
+    waves = -(-counted // window)
+    return StoppedVote(_choice_is_right(row, poll, select), min(waves * window, n, len(row.candidates)))
 
 
 def price(rows: Sequence[SolveRow], n: int, select: Select) -> float:
@@ -56,16 +63,11 @@ def price(rows: Sequence[SolveRow], n: int, select: Select) -> float:
     return total / len(rows)
 
 
-def _poll(row: SolveRow, n: int) -> Poll:
-    poll = Poll()
-    for sample in row.candidates[:n]:
-        _add(poll, sample)
-    return poll
-
-
 def _add(poll: Poll, sample: CandidateRow) -> None:
-    candidate = _candidate(sample)
-    poll.add(candidate, _group(candidate.answer, [group.answer for group in poll.groups]))
+    critique = Critique(depth="labels", verdict=sample.verdict or "unsure", p_correct=sample.p_correct)
+    unused: dict[str, Any] = {"parent": None, "round": 0, "steps": (), "finish_reason": "stop"}
+    candidate = Candidate(id=sample.id, text=sample.text, answer=sample.answer, critique=critique, **unused)
+    poll.add(candidate, _group(sample.answer, [group.answer for group in poll.groups]))
 
 
 def _choice_is_right(row: SolveRow, poll: Poll, select: Select) -> bool:
@@ -77,17 +79,3 @@ def _group(answer: str | None, answers: Sequence[str | None]) -> int | None:
     if answer is None:
         return None
     return next((k for k, other in enumerate(answers) if other is not None and compare(answer, other) == "same"), None)
-
-
-def _candidate(sample: CandidateRow) -> Candidate:
-    critique = Critique(depth="labels", verdict=sample.verdict or "unsure", p_correct=sample.p_correct)
-    return Candidate(
-        id=sample.id,
-        parent=None,
-        round=0,
-        text=sample.text,
-        steps=(),
-        answer=sample.answer,
-        finish_reason="stop",
-        critique=critique,
-    )

@@ -26,14 +26,6 @@ class PlanSummary:
     flows: dict[str, float]
     failed: int
 
-    @property
-    def cells(self) -> list[str]:
-        """The cells of the plan's row in the table."""
-        groups = [f"{100 * share:.1f}" for share in self.groups.values()]
-        tokens = [f"{self.tokens:.0f}", *(f"{self.by_role[role]:.0f}" for role in ROLES)]
-        flows = [f"{100 * self.flows[flow]:.1f}" for flow in ("c2i", "i2c")]
-        return [self.name, str(self.accuracy).strip(), *groups, *tokens, *flows, str(self.failed)]
-
 
 def summarise(name: str, rows: Sequence[SolveRow], groups: Mapping[str, str]) -> PlanSummary:
     """Summarise the rows of a plan; `groups` maps the id of a problem to its group."""
@@ -74,7 +66,7 @@ def table(summaries: Sequence[PlanSummary]) -> str:
     """Return a Markdown table with a row for each plan; those on the Pareto front are marked."""
     front = set(frontier((plan.name, plan.tokens, plan.accuracy.mean) for plan in summaries))
     heads = ["plan", "right, 95%", *summaries[0].groups, "tokens", *ROLES, "c2i", "i2c", "failed"]
-    body = [[f"{plan.name} *" if plan.name in front else plan.name, *plan.cells[1:]] for plan in summaries]
+    body = [_cells(plan, f"{plan.name} *" if plan.name in front else plan.name) for plan in summaries]
     widths = [max(len(row[k]) for row in (heads, *body)) for k in range(len(heads))]
     aligned = [_aligned(row, widths) for row in (heads, ["-" * width for width in widths], *body)]
     legend = "Tokens per problem, prompts and completions; c2i and i2c from first draft to answer, in %; * Pareto front."
@@ -91,13 +83,20 @@ def report(folder: Path) -> str:
     """Return the table of a run, and write it to its folder as `summary.md` and `summary.json`. Raises `BadRun`."""
     manifest, rows = rows_in(folder)
     summaries = [summarise(name, of_plan, manifest.groups) for name, of_plan in rows.items()]
-    text = table(summaries)
     count = len(next(iter(rows.values())))
-    (folder / "summary.md").write_text(f"{count} problems, seed {manifest.seed}.\n\n{text}\n", "utf-8")
+    text = f"{count} problems, seed {manifest.seed}.\n\n{table(summaries)}"
+    (folder / "summary.md").write_text(f"{text}\n", "utf-8")
     summary = json.dumps({"problems": count, "plans": [asdict(plan) for plan in summaries]}, indent=1)
     (folder / "summary.json").write_text(f"{summary}\n", "utf-8")
     failure = first_failure(rows)
-    return f"{count} problems, seed {manifest.seed}.\n\n{text}" + (f"\nFirst failure: {failure}" if failure else "")
+    return f"{text}\nFirst failure: {failure}" if failure else text
+
+
+def _cells(plan: PlanSummary, name: str) -> list[str]:
+    shares = [f"{100 * share:.1f}" for share in plan.groups.values()]
+    tokens = [f"{number:.0f}" for number in (plan.tokens, *(plan.by_role[role] for role in ROLES))]
+    flows = [f"{100 * plan.flows[flow]:.1f}" for flow in ("c2i", "i2c")]
+    return [name, str(plan.accuracy).strip(), *shares, *tokens, *flows, str(plan.failed)]
 
 
 def _tokens(row: SolveRow, role: Role) -> int:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import httpx
 from pydantic import BaseModel
 
-from evaluation.grading import is_right
-from evaluation.problem_sets import ProblemItem
+from evaluation.problem_sets import ProblemItem, is_right
 from evaluation.rows import CandidateRow, RefinementRow, SampleCritiqueRow, SampleCritiquesRow
 from evaluation.runs import seed_of
 from pocket import oracle
 from services.contracts.calls import CandidateEvent, CritiqueEvent, CritiqueRequest, DraftRequest, RefineRequest, UsageEvent
-from services.contracts.critique import Critique, StepExplanation, StepLabel
+from services.contracts.critique import Critique, Depth, StepExplanation, StepLabel
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
 from services.http.client import stream_events
@@ -43,9 +42,9 @@ class RoleClients:
         body = RefineRequest(problem=item.problem, solution=solution, critique=critique, sampling=GREEDY)
         return await self._write("/v1/refine", body)
 
-    async def explain(self, item: ProblemItem, steps: Sequence[str]) -> tuple[Critique, Usage]:
-        """Critique the steps of a solution in words, greedily."""
-        body = CritiqueRequest(problem=item.problem, steps=tuple(steps), depth="explain", sampling=GREEDY)
+    async def critique(self, item: ProblemItem, steps: Sequence[str], depth: Depth = "explain") -> tuple[Critique, Usage]:
+        """Critique the steps of a solution greedily."""
+        body = CritiqueRequest(problem=item.problem, steps=tuple(steps), depth=depth, sampling=GREEDY)
         events = await _events(self.critic, "/v1/critique", body)
         return CritiqueEvent.model_validate_json(events["critique"]), UsageEvent.model_validate_json(events["usage"])
 
@@ -61,16 +60,19 @@ async def _events(client: httpx.AsyncClient, path: str, body: BaseModel) -> dict
     raise AssertionError("a stream suppressed its error")
 
 
+def _judge(item: ProblemItem, solution: str) -> oracle.Judgement:
+    assert item.source is not None  # noqa: S101 - only the pocket domain has an oracle
+    return oracle.judge(item.source.steps, solution)
+
+
 def first_error(item: ProblemItem, solution: str) -> int | None:
     """Return the oracle's first wrong line, from 1; None in a right solution. The problem is of the pocket domain."""
-    assert item.source is not None  # noqa: S101 - only the pocket domain has an oracle
-    return oracle.judge(item.source.steps, solution).first_error
+    return _judge(item, solution).first_error
 
 
 def oracle_critique(item: ProblemItem, solution: str) -> Critique:
     """Return the oracle's critique in the form of the critic's. The problem is of the pocket domain."""
-    assert item.source is not None  # noqa: S101 - as above
-    judgement = oracle.judge(item.source.steps, solution)
+    judgement = _judge(item, solution)
     if judgement.first_error is None:
         return Critique(depth="explain", verdict="correct", p_correct=1.0)
     first = judgement.first_error
@@ -116,15 +118,7 @@ async def critique_samples(
         sample = next((c for c in samples[item.id] if c.text and (first_error(item, c.text) is None) is right), None)
         if sample is None:
             continue
-        critique, usage = await clients.explain(item, sample.text.split("\n"))
-        critiques.append(
-            SampleCritiqueRow(
-                right=right,
-                verdict=critique.verdict,
-                first_error=critique.first_error,
-                true_first_error=first_error(item, sample.text),
-                p_correct=sample.p_correct,
-                tokens=usage.total_tokens,
-            )
-        )
+        critique, usage = await clients.critique(item, sample.text.split("\n"))
+        fields = {"right": right, "tokens": usage.total_tokens, "p_correct": sample.p_correct}
+        critiques.append(SampleCritiqueRow.of(critique, first_error(item, sample.text), **fields))
     return SampleCritiquesRow(id=item.id, level=item.level, critiques=tuple(critiques))

@@ -3,9 +3,11 @@
 The names of the fields are those of the files, so that a folder of an earlier run can still be read.
 """
 
+from typing import Self
+
 from pydantic import BaseModel
 
-from services.contracts.critique import Verdict
+from services.contracts.critique import Critique, Verdict
 from services.contracts.errors import ProblemDetails
 from services.contracts.solve import CandidateTrace, Degraded, SolveUsage, StopReason
 from services.jsonl import ResumableRow
@@ -32,10 +34,10 @@ class CandidateRow(BaseModel, frozen=True):
     text: str
 
     @classmethod
-    def of(cls, view: CandidateTrace, *, right: bool) -> "CandidateRow":
+    def of(cls, trace: CandidateTrace, *, right: bool) -> Self:
         """Return the row of a candidate in a full trace."""
-        text = "\n".join(step.text for step in view.steps)
-        return cls.model_validate(view.model_dump() | {"right": right, "text": text})
+        text = "\n".join(step.text for step in trace.steps)
+        return cls.model_validate({**trace.model_dump(), "right": right, "text": text})
 
 
 class SolveRow(ProblemRow, frozen=True):
@@ -77,6 +79,11 @@ class CritiqueRow(BaseModel, frozen=True):
     p_correct: float | None
     first_error: int | None
     true_first_error: int | None
+
+    @classmethod
+    def of(cls, critique: Critique, true_first_error: int | None, **fields: object) -> Self:
+        """Return the row of a critique, with the fields that it does not have."""
+        return cls.model_validate({**critique.model_dump(), "true_first_error": true_first_error, **fields})
 
     @property
     def locates_error(self) -> bool:

@@ -15,8 +15,7 @@ from typing import Any
 
 import httpx
 
-from evaluation.grading import grade
-from evaluation.problem_sets import ProblemItem
+from evaluation.problem_sets import ProblemItem, grade
 from evaluation.rows import CandidateRow, SolveRow
 from orchestrator.answers import AnswerEquivalence
 from services.contracts.errors import ProblemDetails
@@ -147,19 +146,14 @@ async def _solve(
         problem = ProblemDetails.model_validate_json(response.content)
         return SolveRow(id=item.id, level=item.level, right=False, tokens=0, candidates=(), failed=problem)
     result = SolveResult.model_validate_json(response.content)
-    views = result.candidates or ()
-    right = {answer: await grade(answers, answer, item) for answer in {result.answer, *(view.answer for view in views)}}
-    return SolveRow(
-        id=item.id,
-        level=item.level,
-        right=right[result.answer],
-        tokens=result.usage.total_tokens,
-        completion_tokens=result.usage.completion_tokens,
-        answer=result.answer,
-        solution=result.solution,
-        stop_reason=result.stop_reason,
-        confidence=result.confidence,
-        usage=result.usage,
-        degraded=result.degraded,
-        candidates=tuple(CandidateRow.of(view, right=right[view.answer]) for view in views),
-    )
+    traces = result.candidates or ()
+    right = {answer: await grade(answers, answer, item) for answer in {result.answer, *(trace.answer for trace in traces)}}
+    fields = {
+        "id": item.id,
+        "level": item.level,
+        "right": right[result.answer],
+        "tokens": result.usage.total_tokens,
+        "completion_tokens": result.usage.completion_tokens,
+        "candidates": [CandidateRow.of(trace, right=right[trace.answer]) for trace in traces],
+    }
+    return SolveRow.model_validate({**result.model_dump(), **fields})

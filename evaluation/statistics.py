@@ -1,4 +1,4 @@
-"""Statistics: bootstrap intervals over problems, paired differences, calibration, pass@k."""
+"""Statistics: bootstrap intervals over problems, paired differences, pass@k."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ import numpy as np
 
 RESAMPLES = 5_000
 LEVEL = 0.95
-BINS = 15
 _SEED = 0
 
 
@@ -47,13 +46,6 @@ def balanced(right: Sequence[bool], wrong: Sequence[bool]) -> Estimate:
     both = [side[random.integers(len(side), size=(RESAMPLES, len(side)))].mean(axis=1) for side in (a, b)]
     low, high = np.quantile((both[0] + both[1]) / 2, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float((a.mean() + b.mean()) / 2), float(low), float(high))
-
-
-def calibration_error(probabilities: Sequence[float], right: Sequence[bool]) -> float:
-    """Return the expected calibration error over `BINS` equally wide bins (Naeini et al. 2015)."""
-    p, y = np.asarray(probabilities, float), np.asarray(right, float)
-    places = np.minimum((p * BINS).astype(int), BINS - 1)
-    return float(sum(abs((p - y)[places == place].sum()) for place in range(BINS)) / max(1, len(p)))
 
 
 def pass_at(k: int, samples: int, right: int) -> float:

@@ -14,13 +14,13 @@ from pathlib import Path
 import httpx
 
 from evaluation import problem_sets
+from evaluation.plans import pocket_plan
 from evaluation.rows import SolveRow
-from evaluation.runs import OnProgress, SolvePlan, run
+from evaluation.runs import OnProgress, run
 
 ACCEPT_AT = (0.5, 0.7, 0.9, 0.97)
 AGREE_AT = (0.6, 0.8, 0.9)
 FILE = Path(__file__).parents[1] / "orchestrator/strategies/auto.json"
-UNLIMITED = {"max_tokens": 1_000_000, "max_calls": 1_000, "max_seconds": 3_600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,7 @@ async def fit(client: httpx.AsyncClient, count: int, seed: int, out: Path, on_pr
     """Measure every point of the grid on `count` development problems."""
     items = problem_sets.pocket("dev", count, seed)
     grid = list(itertools.product(ACCEPT_AT, AGREE_AT))
-    plans = [
-        SolvePlan(
-            f"auto-{accept}-{agree}",
-            {"name": "auto", "accept_at": accept, "agree_at": agree},
-            {"temperature": 0.8, "max_tokens": 256},
-            UNLIMITED,
-        )
-        for accept, agree in grid
-    ]
+    plans = [pocket_plan(f"auto-{accept}-{agree}", 0.8, "auto", accept_at=accept, agree_at=agree) for accept, agree in grid]
     rows = await run(client, plans, items, out, seed, on_progress)
     return [grid_point(accept, agree, rows[plan.name]) for (accept, agree), plan in zip(grid, plans, strict=True)]
 

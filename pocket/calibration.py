@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FILE = "calibration.json"
+BINS = 15
 _LEAST = 1e-6
 """Smallest magnitude of a log-likelihood; smaller values are rounding errors."""
 
@@ -56,3 +57,16 @@ class Calibration:
             slope -= step * (h11 * g0 - h01 * g1) / determinant
             intercept -= step * (h00 * g1 - h01 * g0) / determinant
         return cls(slope, intercept)
+
+
+def bin_of(probability: float) -> int:
+    """Return which of the `BINS` equally wide bins a probability is in."""
+    return min(int(probability * BINS), BINS - 1)
+
+
+def calibration_error(probabilities: Sequence[float], right: Sequence[bool]) -> float:
+    """Return the expected calibration error over `BINS` equally wide bins (Naeini et al. 2015)."""
+    gaps = [0.0] * BINS
+    for p, ok in zip(probabilities, right, strict=True):
+        gaps[bin_of(p)] += p - ok
+    return sum(map(abs, gaps)) / max(1, len(probabilities))

@@ -1,6 +1,7 @@
 """Constructed mistakes: right solutions with an error in one place, carried forward."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 
 from pocket import wording
@@ -56,15 +57,8 @@ def _result(random: Random, _: Problem, lines: Sequence[Line]) -> str:
     return written(_replaced(lines, at, (step, slip(random, value))))
 
 
-def _operand(random: Random, _: Problem, lines: Sequence[Line]) -> str:
-    return _with_operand(random, lines, None)
-
-
-def _distractor(random: Random, problem: Problem, lines: Sequence[Line]) -> str:
-    return _with_operand(random, lines, problem.distractor)
-
-
-def _with_operand(random: Random, lines: Sequence[Line], operand: int | None) -> str:
+def _operand(random: Random, problem: Problem, lines: Sequence[Line], *, distracted: bool = False) -> str:
+    operand = problem.distractor if distracted else None
     at = random.randrange(len(lines))
     step = lines[at][0]
     others = [other.right for other, _ in lines if other.right != step.right]
@@ -98,6 +92,7 @@ def _answer(random: Random, _: Problem, lines: Sequence[Line]) -> str:
     return written(lines, random.choice([slip(random, lines[-1][1]), *values[-1:]]))
 
 
+_distractor = partial(_operand, distracted=True)
 _MISTAKES: Sequence[Callable[[Random, Problem, Sequence[Line]], str]] = (
     _result, _result, _result, _operand, _operand, _distractor, _operation, _dropped, _duplicate, _answer,
 )  # fmt: skip

@@ -22,11 +22,6 @@ class Judgement:
     critique: str
 
 
-def expected(steps: Sequence[Step]) -> list[Claim]:
-    """Return the claims of the right solution, one per line."""
-    return [*(Claim(step.expression, str(step.value)) for step in steps), Claim("", str(steps[-1].value))]
-
-
 def judge(steps: Sequence[Step], solution: str) -> Judgement:
     """Judge a solution. A missing line is an error; lines after the answer are ignored."""
     lines: list[str] = []
@@ -47,6 +42,8 @@ def review(steps: Sequence[Step], solution: str) -> str:
 
 
 def _pairs(steps: Sequence[Step], solution: str) -> Iterator[tuple[int, Claim, Claim]]:
+    """Yield the index of each line of the right solution, from 1, with its claim and the claim of the given solution."""
+    claims = [*(Claim(step.expression, str(step.value)) for step in steps), Claim("", str(steps[-1].value))]
     given = [wording.claim(line) for line in solution.splitlines() if line.strip()]
-    for index, right in enumerate(expected(steps)):
+    for index, right in enumerate(claims):
         yield index + 1, right, given[index] if index < len(given) else NOTHING

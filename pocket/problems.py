@@ -136,6 +136,16 @@ def problems(
             yield _render(random, events, steps, new=belongs == "test", invented=invented, varied=varied)
 
 
+def distinct(seed: int, split: Split, count: int) -> list[Problem]:
+    """Return the first `count` problems of a split that differ in text."""
+    by_text: dict[str, Problem] = {}
+    for problem in problems(seed, split=split):
+        by_text[problem.text] = problem
+        if len(by_text) == count:
+            break
+    return list(by_text.values())
+
+
 def _story(random: Random, level: int) -> tuple[list[Event], tuple[Step, ...]]:
     cap = 20 + 22 * level
     first = _groups(random, "groups", cap) if random.random() < _GROUPED else Event("hold", random.randint(5, cap))
@@ -189,9 +199,8 @@ def _render(
         choices = templates.VARIED[kind] if varied and random.random() < varied else templates.SENTENCES[kind]
         if new and random.random() < _NEW:
             choices = templates.NEW_SENTENCES.get(kind, choices)
-        return _shuffled_who(random, random.choice(choices), name, pronoun).format(
-            **words, n=event.amount, x=event.amount, y=event.each
-        )
+        template = random.choice(choices).replace("{who}", random.choice((name, pronoun, pronoun)))
+        return template.format(**words, n=event.amount, x=event.amount, y=event.each)
 
     sentences = [sentence(event.kind, event) for event in events]
     sentences = _joined(random, sentences, (f"{name} ", f"{pronoun} "))
@@ -200,10 +209,6 @@ def _render(
         sentences.insert(random.randint(1, len(sentences)), sentence("distractor", Event("distractor", distractor)))
     sentences.append(sentence("question", Event("question", 0)))
     return Problem(" ".join(sentences), steps, distractor)
-
-
-def _shuffled_who(random: Random, template: str, name: str, pronoun: str) -> str:
-    return template.replace("{who}", random.choice((name, pronoun, pronoun)))
 
 
 def _joined(random: Random, sentences: Sequence[str], subjects: tuple[str, ...]) -> list[str]:

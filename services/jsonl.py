@@ -43,7 +43,7 @@ def read(path: Path, row_type: type[RowT]) -> list[RowT]:
     if not path.exists():
         return []
     rows: list[RowT] = []
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8").split("\n"):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

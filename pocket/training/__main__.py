@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
+from pocket.problems import distinct
 from pocket.training.export import export, rounded
-from pocket.training.measure import Bench, Calibration, calibrate, chosen, outcomes, summary
+from pocket.training.measure import Bench, Calibration, calibrate, outcomes, summary
 from pocket.training.model import Model
 from pocket.training.stages import RUN
 from pocket.training.train import load
@@ -36,7 +37,7 @@ def _parallel(module: str, *lanes: Sequence[str]) -> None:
 def finish() -> None:
     """Calibrate and export the models, measure them in two processes, and print the figures."""
     actor, critic = models()
-    calibration = calibrate(Bench(actor, critic, Calibration(), chosen("dev", PROBLEMS // 2, SEED)))
+    calibration = calibrate(Bench(actor, critic, Calibration(), distinct(SEED, "dev", PROBLEMS // 2)))
     for role, model in (("actor", actor), ("critic", critic)):
         export(model, WEIGHTS / role)
     calibration.save(WEIGHTS / "critic")
@@ -49,7 +50,7 @@ def finish() -> None:
 
 def measure(half: int) -> None:
     """Measure the models on every other test problem."""
-    bench = Bench(*models(), Calibration.load(WEIGHTS / "critic"), chosen("test", PROBLEMS, SEED)[half::2])
+    bench = Bench(*models(), Calibration.load(WEIGHTS / "critic"), distinct(SEED, "test", PROBLEMS)[half::2])
     _part(half).write_text(json.dumps(outcomes(bench)))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from pocket import oracle, wording
-from pocket.calibration import Calibration
-from pocket.problems import BANDS, Problem, Split, problems
+from pocket.calibration import Calibration, calibration_error
+from pocket.problems import BANDS, Problem
 from pocket.training.data import tokenizer
 from pocket.training.model import Model
 from pocket.training.sample import likelihoods, sample
@@ -20,7 +20,6 @@ from pocket.training.sample import likelihoods, sample
 TEMPERATURE = 0.8
 GATE = 0.5
 MAJORITIES = (2, 4, 8, 16, 32)
-_BINS = 15
 
 
 @dataclass
@@ -65,13 +64,9 @@ class Bench:
             self.spent[place] += _count(wording.prompt(self.problems[place].text, solution) + _all_correct(solution))
         return [self._scores[key] for key in zip(places, solutions, strict=True)]
 
-    def right(self, place: int, solution: str) -> bool:
-        """Return whether the answer is right, regardless of the steps."""
-        return answer(solution) == str(self.problems[place].answer)
-
     def rightness(self, solutions: Sequence[str]) -> list[bool]:
-        """Return whether each answer is right, one solution per problem."""
-        return [self.right(place, text) for place, text in enumerate(solutions)]
+        """Return whether each answer is right, regardless of the steps; one solution per problem."""
+        return [answer(text) == str(problem.answer) for problem, text in zip(self.problems, solutions, strict=True)]
 
     def probabilities(self, scores: Sequence[Sequence[float]]) -> list[list[float]]:
         """Return the calibrated probabilities of log-likelihoods."""
@@ -116,18 +111,14 @@ def by_oracle(bench: Bench, places: list[int], solutions: list[str]) -> list[str
     return ["" if j.first_error is None else j.critique for j in judgements]
 
 
-def refined(
-    bench: Bench, solutions: list[str], critic: Critic, *, silent: bool = False, places: list[int] | None = None
-) -> list[str]:
+def refined(bench: Bench, solutions: list[str], critic: Critic, *, silent: bool = False) -> list[str]:
     """Run one gated round. With `silent` the actor writes a new solution without seeing the critique."""
-    places = list(range(len(solutions))) if places is None else places
-    critiques = critic(bench, places, solutions)
-    open_ = [k for k, text in enumerate(critiques) if text]
-    turns = [(solutions[k], "" if silent else critiques[k]) for k in open_]
-    texts = bench.generate(bench.actor, [places[k] for k in open_], turns)
+    critiques = critic(bench, list(range(len(solutions))), solutions)
+    open_ = [place for place, text in enumerate(critiques) if text]
+    texts = bench.generate(bench.actor, open_, [(solutions[k], "" if silent else critiques[k]) for k in open_])
     after = list(solutions)
-    for k, text in zip(open_, texts, strict=True):
-        after[k] = text
+    for place, text in zip(open_, texts, strict=True):
+        after[place] = text
     return after
 
 
@@ -141,13 +132,6 @@ def calibrate(bench: Bench) -> Calibration:
         scores += bench.log_likelihoods(places, texts)
         labels += [bench.judge(place, text).first_error is None for place, text in zip(places, texts, strict=True)]
     return Calibration.fit(scores, labels)
-
-
-def calibration_error(probabilities: Sequence[float], labels: Sequence[bool]) -> float:
-    """Return the expected calibration error over bins of equal width."""
-    p, y = np.asarray(probabilities), np.asarray(labels, float)
-    places = np.minimum((p * _BINS).astype(int), _BINS - 1)
-    return float(sum(abs((p - y)[places == k].sum()) for k in range(_BINS)) / len(p))
 
 
 def voted(answers: Sequence[str | None], weights: Sequence[float]) -> str | None:
@@ -174,11 +158,8 @@ def outcomes(bench: Bench) -> Outcomes:
     greedy = bench.generate(bench.actor, places, [()] * len(places))
     cost = bench.take_spent()
     keep("greedy", bench.rightness(greedy), cost)
-    for name, critic, silent in (
-        ("critic", by_critic, False),
-        ("oracle", by_oracle, False),
-        ("no critique", by_critic, True),
-    ):
+    settings = ("critic", by_critic, False), ("oracle", by_oracle, False), ("no critique", by_critic, True)
+    for name, critic, silent in settings:
         solutions, tokens = greedy, cost
         for turn in (1, 2):
             solutions = refined(bench, solutions, critic, silent=silent)
@@ -283,13 +264,3 @@ def _critic(parts: Sequence[dict[str, list[Any]]]) -> dict[str, float]:
 
 def _mean(values: Sequence[bool]) -> float:
     return round(sum(values) / max(1, len(values)), 4)
-
-
-def chosen(split: Split, count: int, seed: int) -> list[Problem]:
-    """Return `count` distinct problems of a split."""
-    by_text: dict[str, Problem] = {}
-    stream = problems(seed, split=split)
-    while len(by_text) < count:
-        problem = next(stream)
-        by_text[problem.text] = problem
-    return list(by_text.values())

@@ -186,10 +186,6 @@ def _solved_check(model: Model) -> tuple[list[Written], dict[str, float]]:
     return written, {"greedy": _mean([_is_right(pair) for pair in written]), **bands}
 
 
-def _base_check(model: Model) -> dict[str, float]:
-    return _solved_check(model)[1]
-
-
 def _actor_check(model: Model) -> dict[str, float]:
     """Return also the share of wrong solutions corrected after the oracle's critique, and the resulting accuracy."""
     written, figures = _solved_check(model)
@@ -220,8 +216,8 @@ def _mean(values: list[bool]) -> float:
 
 
 _CHECKS: dict[str, Callable[[Model], dict[str, float]]] = {
-    "actor-base": _base_check,
-    "critic-base": _base_check,
+    "actor-base": lambda model: _solved_check(model)[1],
+    "critic-base": lambda model: _solved_check(model)[1],
     "actor": _actor_check,
     "critic": partial(_critic_check, "actor-base"),
     "critic-own": partial(_critic_check, "actor"),

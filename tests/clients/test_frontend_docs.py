@@ -28,7 +28,7 @@ def _endpoint() -> dict[str, Any]:
 
 @pytest.mark.anyio
 async def test_requests_of_librechat_are_supported():
-    """Its models exist, its budget takes effect, and the parameters it is told to drop would be ignored."""
+    """Its models exist, its budget takes effect, and the parameters that it is configured to drop would be ignored."""
     endpoint = _endpoint()
     assert {*endpoint["models"]["default"], endpoint["titleModel"]} == set(PRESETS)
     messages = [{"role": "user", "content": "Add 12 and 30 and 7."}]

@@ -113,7 +113,7 @@ async def test_errors_are_typed_and_name_the_parameter(client: str):
 async def test_a_late_failure_is_raised(client: str):
     """The client raises the error that ends the stream."""
     async with stack(actor=ScriptedOptions(failure_rate=1.0, token_seconds=0.001)) as running:
-        message = "the actor answered every try with an error: the script says that this call fails"
+        message = "the actor answered every attempt with an error: the script says that this call fails"
         assert await run(running, client, "late") == [{"message": message, "code": "actor_failed"}]
 
 

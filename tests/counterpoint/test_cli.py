@@ -37,6 +37,8 @@ def test_every_command_is_listed():
         (["solve"], "problem"),
         (["solve", "x", "--nonsense"], "--nonsense"),
         (["solve", ""], "problem"),
+        (["run", ""], "problem"),
+        (["eval", "run", "--strategy", "nonsense"], "strategy nonsense: name: "),
         (["solve", "x", "--max-tokens", "many"], "--max-tokens"),
         (["solve", "x", "--max-tokens", "0"], "budget.max_tokens"),
         (["solve", "x", "--seed", "-1"], "sampling.seed"),

@@ -123,7 +123,7 @@ async def test_a_dead_service_is_named(without: str, message: str):
 
 @pytest.mark.anyio
 async def test_nothing_there_names_the_command_that_starts_it():
-    """An address that nobody listens on."""
+    """An address that nothing listens on."""
     advice = (await service_at(NOWHERE)).advice
     assert advice
     assert "start it with `counterpoint up`" in advice

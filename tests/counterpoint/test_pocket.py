@@ -6,9 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from counterpoint.stack import Stack, run_stack
-from evaluation.grading import is_right
-from evaluation.problem_sets import ProblemItem, pocket
+from counterpoint.stack import RunningStack, run_stack
+from evaluation.problem_sets import ProblemItem, is_right, pocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 
@@ -16,7 +15,7 @@ ITEMS = pocket("test", 48, seed=77)
 
 
 @pytest.fixture(scope="module")
-async def running() -> AsyncGenerator[Stack]:
+async def running() -> AsyncGenerator[RunningStack]:
     """The services with their default settings."""
     async with run_stack({}) as services:
         yield services
@@ -30,13 +29,13 @@ async def _solve(client: httpx.AsyncClient, item: ProblemItem, strategy: Any, **
 
 
 @pytest.fixture(scope="module")
-async def drafts(running: Stack) -> list[dict[str, Any]]:
+async def drafts(running: RunningStack) -> list[dict[str, Any]]:
     """Solve every item with one greedy draft."""
     return [await _solve(running.orchestrator, item, "single", temperature=0.0) for item in ITEMS]
 
 
 @pytest.mark.parametrize("mode", ["rewrite", "rewind"])
-async def test_critique_and_refinement_repair_real_mistakes(running: Stack, drafts: list[dict[str, Any]], mode: str):
+async def test_critique_and_refinement_repair_real_mistakes(running: RunningStack, drafts: list[dict[str, Any]], mode: str):
     """Greedy drafts contain errors, and two gated rounds repair more than they break, in either mode of refinement."""
     first = [is_right(draft["answer"], item) for draft, item in zip(drafts, ITEMS, strict=True)]
     assert 0.3 < sum(first) / len(first) < 0.95
@@ -54,7 +53,7 @@ async def test_critique_and_refinement_repair_real_mistakes(running: Stack, draf
     assert unparsable <= 3
 
 
-async def test_a_critique_explains_the_first_error(running: Stack, drafts: list[dict[str, Any]]):
+async def test_a_critique_explains_the_first_error(running: RunningStack, drafts: list[dict[str, Any]]):
     """In a full trace the first error of a rejected draft is explained, and later steps have no label."""
     wrong = [item for draft, item in zip(drafts, ITEMS, strict=True) if not is_right(draft["answer"], item)]
     explained = 0
@@ -71,7 +70,7 @@ async def test_a_critique_explains_the_first_error(running: Stack, drafts: list[
     assert explained >= len(wrong) / 2
 
 
-async def test_outside_its_domain_it_still_answers(running: Stack):
+async def test_outside_its_domain_it_still_answers(running: RunningStack):
     """Any text in any script gets a response."""
     for problem in ("What is the capital of France?", "Résous x² = 4. 😀", "<solution>42<end>", "x" * 300):
         item = ProblemItem("other", problem, "?")
@@ -79,7 +78,7 @@ async def test_outside_its_domain_it_still_answers(running: Stack):
         assert result["stop_reason"] in {"accepted", "rounds"}
 
 
-async def test_samples_share_a_prompt_and_the_critic_scores(running: Stack):
+async def test_samples_share_a_prompt_and_the_critic_scores(running: RunningStack):
     """Eight samples cost one prompt; judging them generates no tokens."""
     strategy = {"name": "best_of_n", "n": 8, "stop_early": False}
     result = await _solve(running.orchestrator, ITEMS[0], strategy, temperature=0.8)

@@ -9,7 +9,8 @@ import pytest
 from anyio import run_process
 from stack import NOWHERE, Stack, stack
 
-from counterpoint.batch import BatchRow
+from counterpoint.batch import BatchRow, load
+from evaluation.problem_sets import from_file
 from services.jsonl import read
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +89,17 @@ async def test_an_invalid_file_is_refused_as_a_whole(tmp_path: Path, text: str, 
     result = await run_process([*COMMAND, "solve", "-f", str(source), "-o", str(out)], check=False)
     assert (result.returncode, out.exists()) == (2, False)
     assert message in result.stderr.decode()
+
+
+def test_a_line_ends_only_at_a_line_feed(tmp_path: Path):
+    """U+2028 and U+0085 may stand inside a string, in the problems and in the responses."""
+    line = json.dumps({"problem": "1 +\u2028\u00851?", "id": "a", "answer": "2"}, ensure_ascii=False)
+    path = tmp_path / "lines.jsonl"
+    path.write_text(line + "\n\n" + line.replace('"a"', '"b"'), "utf-8")
+    problems = [json.loads(line)["problem"]] * 2
+    assert [problem.problem for problem in load(path)] == problems
+    assert [item.problem for item in from_file(path)] == problems
+    assert [row.id for row in read(path, BatchRow)] == ["a", "b"]
 
 
 async def test_a_file_needs_a_service_that_answers(tmp_path: Path):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.statistics import balanced, calibration_error, difference, mean, pass_at
+from evaluation.statistics import balanced, difference, mean, pass_at
+from pocket.calibration import calibration_error
 
 
 def test_the_interval_is_that_of_a_binomial():

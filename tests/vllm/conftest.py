@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.stack import Stack, run_stack
+from counterpoint.stack import RunningStack, run_stack
 from services.engines.protocol import Engine
 
 SMOLLM2 = Path(sys.prefix) / "smollm2"
@@ -31,7 +31,7 @@ CORES = {"actor": {"VLLM_CPU_OMP_THREADS_BIND": "0"}, "critic": {"VLLM_CPU_OMP_T
 
 
 @pytest.fixture(scope="module")
-async def pair() -> AsyncGenerator[Stack]:
+async def pair() -> AsyncGenerator[RunningStack]:
     """The three services, the pocket pair under vLLM."""
     settings = {**on_vllm("actor", context_length=1024), **on_vllm("critic", context_length=1024)}
     async with run_stack(settings, CORES, start_seconds=400) as running:
@@ -39,7 +39,7 @@ async def pair() -> AsyncGenerator[Stack]:
 
 
 @pytest.fixture(scope="module")
-async def instructed() -> AsyncGenerator[Stack]:
+async def instructed() -> AsyncGenerator[RunningStack]:
     """The three services, SmolLM2-135M-Instruct under vLLM in both roles."""
     settings = {**on_vllm("actor", model=SMOLLM2), **on_vllm("critic", model=SMOLLM2)}
     async with run_stack(settings, CORES, start_seconds=400) as running:

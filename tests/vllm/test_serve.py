@@ -13,7 +13,7 @@ import anyio.abc
 import httpx
 import pytest
 
-from counterpoint.stack import Stack, run_stack
+from counterpoint.stack import RunningStack, run_stack
 from counterpoint.supervisor import free_port
 from pocket.problems import problems
 from services.contracts.sampling import Sampling
@@ -126,7 +126,7 @@ async def test_a_replica_is_killed_and_no_solve_is_lost():
         assert await counted(services.actor, "counterpoint_replica_breaker_open") == 1
 
 
-async def _solve(services: Stack, problem: str, number: int, results: list[dict[str, Any]]) -> None:
+async def _solve(services: RunningStack, problem: str, number: int, results: list[dict[str, Any]]) -> None:
     strategy = {"name": "best_of_n", "n": 4, "select": "weighted", "inner": {"name": "refine", "rounds": 1}}
     body = {"problem": problem, "strategy": strategy, "sampling": {"seed": number, "temperature": 0.8}}
     response = await services.orchestrator.post("/solve", json=body, timeout=120)

@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from counterpoint.stack import Stack
+from counterpoint.stack import RunningStack
 from services.http import sse
 from tests.vllm.counters import counted
 
@@ -34,7 +34,7 @@ STRATEGIES = {
 }
 
 
-async def solve(running: Stack, strategy: object, **fields: object) -> tuple[list[str], dict[str, Any]]:
+async def solve(running: RunningStack, strategy: object, **fields: object) -> tuple[list[str], dict[str, Any]]:
     """Return the events' names and the response of a streamed solve."""
     body = {"problem": PROBLEM, "strategy": strategy, "sampling": {"seed": 3, "temperature": 0.8}, "stream": True, **fields}
     names, last = list[str](), dict[str, Any]()
@@ -47,7 +47,7 @@ async def solve(running: Stack, strategy: object, **fields: object) -> tuple[lis
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-async def test_usage_is_what_vllm_counted(pair: Stack, name: str):
+async def test_usage_is_what_vllm_counted(pair: RunningStack, name: str):
     """Each strategy answers, streams its steps, and its usage is vLLM's own."""
     before = [await counted(role, "vllm:generation_tokens_total") for role in (pair.actor, pair.critic)]
     events, result = await solve(pair, STRATEGIES[name])
@@ -59,7 +59,7 @@ async def test_usage_is_what_vllm_counted(pair: Stack, name: str):
     assert spent == [b - a for a, b in zip(before, after, strict=True)]
 
 
-async def test_samples_and_refinements_read_cached_prompts(pair: Stack):
+async def test_samples_and_refinements_read_cached_prompts(pair: RunningStack):
     """Eight samples share a prefill; a rewind reads the draft's own prefix."""
     hits = await counted(pair.actor, "vllm:prefix_cache_hits_total")
     _, result = await solve(pair, STRATEGIES["best of 8"], sampling={"seed": 11})
@@ -70,7 +70,7 @@ async def test_samples_and_refinements_read_cached_prompts(pair: Stack):
 
 
 @pytest.mark.parametrize("depth", ["verdict", "labels", "explain"])
-async def test_a_critique_at_each_depth(pair: Stack, depth: str):
+async def test_a_critique_at_each_depth(pair: RunningStack, depth: str):
     """It has a probability and the first error, on a solution that is wrong at its second step."""
     steps = ["Step 1: 3 * 18 = 54", "Step 2: 145 - 54 = 81", "Step 3: 81 * 4 = 324"]
     body = {"problem": PROBLEM, "steps": steps, "depth": depth, "explain": "first", "sampling": {"temperature": 0.0}}
@@ -83,7 +83,7 @@ async def test_a_critique_at_each_depth(pair: Stack, depth: str):
     assert depth != "explain" or critique["explanations"]
 
 
-async def test_a_verdict_of_an_instruct_model_is_guided(instructed: Stack):
+async def test_a_verdict_of_an_instruct_model_is_guided(instructed: RunningStack):
     """SmolLM2 cannot judge, but its word is one of the two and has a probability."""
     card = (await instructed.critic.get("/v1/model")).json()
     assert (card["engine"], card["dialect"], card["counts"]) == ("vllm", "structured", "exact")
@@ -98,7 +98,7 @@ async def test_a_verdict_of_an_instruct_model_is_guided(instructed: Stack):
     assert events[0][1]["p_correct"] is not None
 
 
-async def test_hanging_up_aborts_in_vllm(instructed: Stack):
+async def test_hanging_up_aborts_in_vllm(instructed: RunningStack):
     """Requests running in the engine fall to none, and the engines work on."""
     body = {
         "problem": "Tell a long story about numbers.",
@@ -116,7 +116,7 @@ async def test_hanging_up_aborts_in_vllm(instructed: Stack):
     await solve(instructed, "single", sampling={"max_tokens": 20})
 
 
-async def test_a_dead_engine_is_reported_and_started_again(pair: Stack):
+async def test_a_dead_engine_is_reported_and_started_again(pair: RunningStack):
     """The calls fail as 502, /readyz turns red, the service ends, and its supervisor starts both again."""
     engines = [pid for pid in _descendants(os.getpid()) if _name(pid).startswith("VLLM::EngineCor")]
     (engine,) = [pid for pid in engines if _is_actor(pid, pair)]
@@ -137,7 +137,7 @@ async def _ready(service: httpx.AsyncClient) -> bool:
         return False
 
 
-def _is_actor(pid: int, running: Stack) -> bool:
+def _is_actor(pid: int, running: RunningStack) -> bool:
     """Return whether an engine's process belongs to the actor: its parent listens on the actor's port."""
     parent = int(Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()[1])
     return str(running.actor.base_url.port).encode() in Path(f"/proc/{parent}/cmdline").read_bytes()
