@@ -1,7 +1,7 @@
 """The orchestrator's composition root."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 
@@ -15,9 +15,9 @@ from orchestrator.clients import HTTPActor, HTTPCritic
 from orchestrator.jobs import TASK, JobRunner, JobStore
 from orchestrator.jobs import router as jobs_router
 from orchestrator.metrics import OrchestratorMetrics
-from orchestrator.openai.routes import router as openai_router
-from orchestrator.openai.wire import refuse
-from orchestrator.page.routes import router as page_router
+from orchestrator.openai import refuse
+from orchestrator.openai import router as openai_router
+from orchestrator.page import router as page_router
 from orchestrator.routes import router
 from orchestrator.runner import Runner
 from orchestrator.settings import OrchestratorSettings
@@ -30,49 +30,60 @@ from services.redis import RedisProbe
 from services.settings import SettingsError
 
 
+class _Parts:
+    """The parts that a service and a worker have in common. Raises `SettingsError` for an invalid file of keys."""
+
+    def __init__(self, settings: OrchestratorSettings) -> None:
+        self.metrics, self.answers, self.redis = OrchestratorMetrics(), AnswerEquivalence(), RedisProbe(settings.redis_url)
+        self.clients = client_for(settings.actor_url), client_for(settings.critic_url)
+        self.actor, self.critic = HTTPActor(self.clients[0], self.metrics), HTTPCritic(self.clients[1], self.metrics)
+        url = settings.redis_url or f"memory://{new_id('jobs')}"
+        self.docket = Docket("counterpoint", url, execution_ttl=timedelta(0))  # the store keeps the results of jobs
+        self.quotas = TenantQuotas(Keys.load(settings.keys_file) if settings.keys_file else None, self.docket)
+        self.runner = Runner(settings, self.actor, self.critic, self.answers, self.metrics, self.quotas)
+        durable, ttl, lease = settings.redis_url is not None, settings.job_ttl_seconds, settings.job_lease_seconds
+        self.job_runner = JobRunner(self.runner, JobStore(self.docket, ttl, lease, durable=durable))
+        self.docket.register(self.job_runner.run_job, names=[TASK])
+
+    @asynccontextmanager
+    async def running(self, *, jobs: bool) -> AsyncGenerator[None]:
+        """Hold connections and the worker of answers for as long as the context lasts; with `jobs`, run jobs too."""
+        actor, critic = self.clients
+        worker = self.job_runner.running(self.docket) if jobs else nullcontext()
+        async with actor, critic, self.answers.running(), self.redis.running(), self.docket, worker:
+            yield
+
+
 def create(settings: OrchestratorSettings) -> FastAPI:
-    """The orchestrator's application."""
-    metrics = OrchestratorMetrics()
-    clients = client_for(settings.actor_url), client_for(settings.critic_url)
-    actor, critic = HTTPActor(clients[0], metrics), HTTPCritic(clients[1], metrics)
-    answers, redis = AnswerEquivalence(), RedisProbe(settings.redis_url)
-    docket = docket_of(settings)
-    quotas = quotas_of(settings, docket)
-    runner = Runner(settings, actor, critic, answers, metrics, quotas)
-    job_runner = job_runner_of(settings, runner, docket)
+    """Return the orchestrator's application. Raises `SettingsError`."""
+    parts = _Parts(settings)
+    metrics, runner, store = parts.metrics, parts.runner, parts.job_runner.store
     forms = {"/v1/": refuse}
     metrics.most_in_flight.set(settings.max_in_flight)
 
     async def count_jobs() -> None:
-        metrics.set_jobs(*await job_runner.store.queue_length())
+        metrics.set_jobs(*await store.queue_length())
 
     metrics.gather = count_jobs
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-        async with AsyncExitStack() as opened:
-            for client in clients:
-                opened.push_async_callback(client.aclose)
-            await opened.enter_async_context(answers.running())
-            await opened.enter_async_context(redis.running())
-            await opened.enter_async_context(docket)
-            if settings.redis_url is None:
-                await opened.enter_async_context(job_runner.running(docket))
+        async with parts.running(jobs=settings.redis_url is None):
             yield
 
     return create_app(
         title="Counterpoint",
         settings=settings,
         lifespan=lifespan,
-        routers=[router(runner), openai_router(runner), jobs_router(runner, job_runner.store, docket), page_router()],
+        routers=[router(runner), openai_router(runner), jobs_router(runner, store), page_router()],
         checks={
-            "actor": Check(actor.check),
-            "critic": Check(critic.check, required=False),
-            "redis": Check(redis.check, required=False),
+            "actor": Check(parts.actor.check),
+            "critic": Check(parts.critic.check, required=False),
+            "redis": Check(parts.redis.check, required=False),
         },
         service_metrics=metrics,
         forms=forms,
-        guards=[partial(AuthMiddleware, quotas=quotas, forms=forms)],
+        guards=[partial(AuthMiddleware, quotas=parts.quotas, forms=forms)],
     )
 
 
@@ -83,52 +94,20 @@ async def work(settings: OrchestratorSettings, *, exposed: bool = False) -> None
     """
     if settings.redis_url is None:
         raise SettingsError("a worker needs COUNTERPOINT_REDIS_URL: without Redis the orchestrator runs its own jobs")
-    metrics = OrchestratorMetrics()
-    answers = AnswerEquivalence()
-    async with client_for(settings.actor_url) as acting, client_for(settings.critic_url) as judging:
-        docket = docket_of(settings)
-        actor, critic = HTTPActor(acting, metrics), HTTPCritic(judging, metrics)
-        runner = Runner(settings, actor, critic, answers, metrics, quotas_of(settings, docket))
-        job_runner = job_runner_of(settings, runner, docket)
-        async with answers.running(), docket, job_runner.running(docket), anyio.create_task_group() as group:
-            if exposed:
-                group.start_soon(beside, _looked_at(settings, metrics), settings)
-            await anyio.sleep_forever()
+    parts = _Parts(settings)
+    async with parts.running(jobs=True), anyio.create_task_group() as group:
+        if exposed:
+            group.start_soon(beside, _worker_app(settings, parts), settings)
+        await anyio.sleep_forever()
 
 
-def _looked_at(settings: OrchestratorSettings, metrics: OrchestratorMetrics) -> FastAPI:
-    """What a worker serves: how it is, and what it measures."""
-    redis = RedisProbe(settings.redis_url)
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-        async with redis.running():
-            yield
-
+def _worker_app(settings: OrchestratorSettings, parts: _Parts) -> FastAPI:
+    """Return the application with the health and the metrics of a worker."""
     return create_app(
         title="Counterpoint worker",
         settings=settings,
-        lifespan=lifespan,
+        lifespan=lambda _app: nullcontext(),
         routers=[],
-        checks={"redis": Check(redis.check)},
-        service_metrics=metrics,
+        checks={"redis": Check(parts.redis.check)},
+        service_metrics=parts.metrics,
     )
-
-
-def docket_of(settings: OrchestratorSettings) -> Docket:
-    """Where jobs are queued and limits are counted: in Redis, or in this process's own memory."""
-    url = settings.redis_url or f"memory://{new_id('jobs')}"
-    return Docket("counterpoint", url, execution_ttl=timedelta(0))  # what became of a job is the store's to know
-
-
-def quotas_of(settings: OrchestratorSettings, docket: Docket) -> TenantQuotas:
-    """Return the tenants' limits, from the file of keys if there is one. Raises `SettingsError`."""
-    return TenantQuotas(None if settings.keys_file is None else Keys.load(settings.keys_file), docket)
-
-
-def job_runner_of(settings: OrchestratorSettings, runner: Runner, docket: Docket) -> JobRunner:
-    """Return the runner of a docket's jobs, registered as its task."""
-    ttl, lease = settings.job_ttl_seconds, settings.job_lease_seconds
-    job_runner = JobRunner(runner, JobStore(docket, ttl, lease, durable=settings.redis_url is not None))
-    docket.register(job_runner.run_job, names=[TASK])
-    return job_runner

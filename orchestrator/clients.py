@@ -3,32 +3,21 @@
 import math
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self
 
 import anyio
 import httpx
+from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.metrics import CallMeter, OrchestratorMetrics
-from orchestrator.ports import CallFailed
+from orchestrator.ports import CallFailed, CritiqueStream, DraftStream
 from services.call_context import CallContext
-from services.contracts.calls import (
-    ACTOR_EVENT,
-    CRITIC_EVENT,
-    CandidateEvent,
-    CritiqueEvent,
-    CritiqueRequest,
-    DraftRequest,
-    ExplanationEvent,
-    LabelEvent,
-    RefineRequest,
-    StepEvent,
-    UsageEvent,
-)
+from services.contracts.calls import ACTOR_EVENT, CRITIC_EVENT, CritiqueRequest, DraftRequest, RefineRequest, UsageEvent
 from services.contracts.model import ModelCard
 from services.contracts.solve import Role
 from services.contracts.usage import Usage
@@ -42,53 +31,35 @@ from services.observability import tracing
 SETTLE_SECONDS = 0.3
 """Time in which a cancelled call may still report its usage."""
 REPEAT_SECONDS = 0.01
-"""Time after which a service that does not know a call yet is asked again to cancel it."""
-
-ModelT = TypeVar("ModelT", bound=BaseModel)
+"""Time after which a service that does not know a call yet is sent the cancellation again."""
 
 _SPENT_NOTHING = (NotReady, Overloaded, BudgetTooSmall, InvalidRequest)
 
 
-@dataclass(frozen=True, slots=True)
-class _TracedMeter:
-    """The metrics and the trace of one call."""
-
-    meter: CallMeter
-    traced: tracing.Traced
-
-    def ended(self, outcome: str, usage: Usage | None) -> None:
-        self.meter.ended(outcome, usage)
-        self.traced.used(usage)
-        if outcome != "ok":
-            self.traced.failed(outcome)
-        self.traced.end()
-
-
-class HTTPCallStream(Generic[ModelT]):
+@dataclass(slots=True)
+class HTTPCallStream:
     """One streamed call; see `ports.CallStream`.
 
     A task of its own reads the stream, so that cancelling the iteration leaves the stream intact: the call can then be
     cancelled in its service, and the stream read to its end for the exact usage.
     """
 
-    def __init__(
-        self, client: httpx.AsyncClient, role: Role, path: str, body: BaseModel, call: CallContext, meter: "_TracedMeter"
-    ) -> None:
-        self._client = client
-        self._role: Role = role
-        self._path = path
-        self._body = body
-        self._call = call
-        self._meter = meter
-        self._group = anyio.create_task_group()
-        self._reading = anyio.CancelScope(shield=True)
-        self._read_to_end = anyio.Event()
-        self._opened = False
-        self._reported: Usage | None = None
-        self._error: CounterpointError | None = None
-        self._complete = False
-        self._sent = False
-        self.spent_nothing = True
+    _client: httpx.AsyncClient
+    _role: Role
+    _path: str
+    _body: BaseModel
+    _call: CallContext
+    _meter: CallMeter
+    _traced: tracing.Traced
+    _group: TaskGroup = field(default_factory=anyio.create_task_group)
+    _reading: anyio.CancelScope = field(default_factory=lambda: anyio.CancelScope(shield=True))
+    _read_to_end: anyio.Event = field(default_factory=anyio.Event)
+    _opened: bool = False
+    _reported: Usage | None = None
+    _error: CounterpointError | None = None
+    _complete: bool = False
+    _sent: bool = False
+    spent_nothing: bool = True
 
     @property
     def usage(self) -> Usage | None:
@@ -111,6 +82,10 @@ class HTTPCallStream(Generic[ModelT]):
         await self._group.__aexit__(None, None, None)
         outcome = "ok" if self._complete and error is None else ("failed" if isinstance(error, CallFailed) else "cancelled")
         self._meter.ended(outcome, self.usage)
+        self._traced.used(self.usage)
+        if outcome != "ok":
+            self._traced.failed(outcome)
+        self._traced.end()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         send, receive = anyio.create_memory_object_stream[BaseModel](math.inf)
@@ -125,7 +100,7 @@ class HTTPCallStream(Generic[ModelT]):
     async def _follow(self, send: MemoryObjectSendStream[BaseModel]) -> None:
         """Read the stream to its end, even if its events are no longer consumed."""
         try:
-            with send, self._reading, self._meter.meter.open():
+            with send, self._reading, self._meter.open():
                 await self._open_and_read(send)
         except Exception as error:  # noqa: BLE001 - the boundary of the call, where every error becomes a typed one
             self._fail(as_error(error))
@@ -139,8 +114,8 @@ class HTTPCallStream(Generic[ModelT]):
         self._error = error
 
     async def _open_and_read(self, send: MemoryObjectSendStream[BaseModel]) -> None:
-        headers, meter = self._call.headers(), self._meter.meter
-        async with stream_events(self._client, self._path, self._body, headers, meter.sent_again) as events:
+        headers, sent_again = self._call.headers(), self._meter.sent_again
+        async with stream_events(self._client, self._path, self._body, headers, sent_again) as events:
             self._opened = True
             async for event in events:
                 parsed = self._parse(event)
@@ -206,17 +181,16 @@ class _Client:
         except ValidationError as error:
             raise EngineFailed(f"the {self.role} did not answer with its card") from error
 
-    def _call(self, verb: str, path: str, body: BaseModel, call: CallContext) -> HTTPCallStream[Any]:
-        model = self.card.model if self.card else "unknown"
+    def _call(self, verb: str, path: str, body: BaseModel, call: CallContext) -> HTTPCallStream:
         attributes = {
             tracing.OPERATION: "chat",
-            tracing.MODEL: model,
+            tracing.MODEL: self.card.model if self.card else "unknown",
             tracing.ROLE: self.role,
             tracing.CALL_ID: call.call_id,
         }
         traced = tracing.begin(verb, call.traceparent, attributes, SpanKind.CLIENT)
-        meter = _TracedMeter(self._metrics.meter(self.role, verb, call.session_id), traced)
-        return HTTPCallStream(self._client, self.role, path, body, replace(call, traceparent=traced.traceparent), meter)
+        meter, call = self._metrics.meter(self.role, verb, call.session_id), replace(call, traceparent=traced.traceparent)
+        return HTTPCallStream(self._client, self.role, path, body, call, meter, traced)
 
 
 class HTTPActor(_Client):
@@ -224,11 +198,11 @@ class HTTPActor(_Client):
 
     role: Role = "actor"
 
-    def draft(self, body: DraftRequest, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
+    def draft(self, body: DraftRequest, call: CallContext) -> DraftStream:
         """Write solutions."""
         return self._call("draft", "/v1/draft", body, call)
 
-    def refine(self, body: RefineRequest, call: CallContext) -> HTTPCallStream[StepEvent | CandidateEvent]:
+    def refine(self, body: RefineRequest, call: CallContext) -> DraftStream:
         """Write new solutions given a critique."""
         return self._call("refine", "/v1/refine", body, call)
 
@@ -238,8 +212,6 @@ class HTTPCritic(_Client):
 
     role: Role = "critic"
 
-    def critique(
-        self, body: CritiqueRequest, call: CallContext
-    ) -> HTTPCallStream[LabelEvent | ExplanationEvent | CritiqueEvent]:
+    def critique(self, body: CritiqueRequest, call: CallContext) -> CritiqueStream:
         """Judge a solution."""
         return self._call("critique", "/v1/critique", body, call)

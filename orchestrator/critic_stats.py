@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from orchestrator.answers.text import compare
+from orchestrator.answers import compare
 from orchestrator.candidates import Candidate
 from services.contracts.critique import Verdict
 from services.contracts.solve import VoteGroup

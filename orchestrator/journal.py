@@ -6,6 +6,7 @@ depends on what runs beside the call.
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import TracebackType
 from typing import Annotated, Any, Generic, Protocol, Self, TypeVar, cast
@@ -15,16 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.ports import Actor, CallFailed, CallStream, Critic, CritiqueStream, DraftStream
 from services.call_context import CallContext
-from services.contracts.calls import (
-    CandidateEvent,
-    CritiqueEvent,
-    CritiqueRequest,
-    DraftRequest,
-    ExplanationEvent,
-    LabelEvent,
-    RefineRequest,
-    StepEvent,
-)
+from services.contracts import calls
+from services.contracts.calls import CritiqueRequest, DraftRequest, RefineRequest
 from services.contracts.errors import ProblemDetails
 from services.contracts.model import ModelCard
 from services.contracts.solve import Role
@@ -39,7 +32,8 @@ EventT = TypeVar("EventT")
 ServiceT = TypeVar("ServiceT", Actor, Critic)
 
 AnyCallEvent = Annotated[
-    StepEvent | CandidateEvent | LabelEvent | ExplanationEvent | CritiqueEvent, Field(discriminator="type")
+    calls.StepEvent | calls.CandidateEvent | calls.LabelEvent | calls.ExplanationEvent | calls.CritiqueEvent,
+    Field(discriminator="type"),
 ]
 """Any event of a call that is yielded to its caller."""
 
@@ -60,32 +54,32 @@ class Journal(Protocol):
     """A store of records."""
 
     @property
-    def lost(self) -> bool:
-        """True if this run was given up and another one continues; the other one reports what was spent."""
+    def abandoned(self) -> bool:
+        """True if another run of the solve will continue this one and report what was spent."""
         ...
 
-    async def find(self, key: str) -> Record | None:
-        """Return the record of a key."""
+    async def get(self, key: str) -> Record | None:
+        """Return the record of a call, if there is one."""
         ...
 
-    async def keep(self, key: str, record: Record) -> None:
+    async def record(self, key: str, record: Record) -> None:
         """Store the record of a call."""
         ...
 
 
+@dataclass(slots=True)
 class JournaledCallStream(Generic[EventT]):
     """A call that is replayed from the journal, or made and recorded when it ends; see `ports.CallStream`."""
 
-    def __init__(self, inner: CallStream[EventT], role: Role, journal: Journal, key: str, deadline: float | None) -> None:
-        self._inner = inner
-        self._deadline = deadline
-        self._role: Role = role
-        self._journal = journal
-        self._key = key
-        self._record: Record | None = None
-        self._events: list[Any] = []
-        self._error: ProblemDetails | None = None
-        self._ended = False
+    _inner: CallStream[EventT]
+    _role: Role
+    _journal: Journal
+    _key: str
+    _deadline: float | None
+    _record: Record | None = None
+    _events: list[Any] = field(default_factory=list[Any])
+    _error: ProblemDetails | None = None
+    _ended: bool = False
 
     @property
     def usage(self) -> Usage | None:
@@ -98,7 +92,7 @@ class JournaledCallStream(Generic[EventT]):
         return self._inner.spent_nothing if self._record is None else self._record.spent_nothing
 
     async def __aenter__(self) -> Self:
-        self._record = await self._journal.find(self._key)
+        self._record = await self._journal.get(self._key)
         if self._record is None:
             if self._deadline is not None and anyio.current_time() > self._deadline:
                 await anyio.sleep_forever()  # after the deadline records are replayed, but no new call starts
@@ -118,7 +112,7 @@ class JournaledCallStream(Generic[EventT]):
             events=tuple(self._events), usage=self.usage, spent_nothing=self.spent_nothing, error=self._error, left=left
         )
         with anyio.CancelScope(shield=True):
-            await self._journal.keep(self._key, record)
+            await self._journal.record(self._key, record)
 
     async def __aiter__(self) -> AsyncIterator[EventT]:
         if self._record is not None:
@@ -144,17 +138,24 @@ class JournaledCallStream(Generic[EventT]):
             raise CallFailed(self._role, as_error(EngineFailed("this call was left before its end when it was recorded")))
 
 
+@dataclass(frozen=True, slots=True)
 class _Journaled(Generic[ServiceT]):
     """A role service whose calls are journaled."""
 
-    def __init__(self, inner: ServiceT, journal: Journal) -> None:
-        self._inner = inner
-        self._journal = journal
+    _inner: ServiceT
+    _journal: Journal
 
     @property
     def card(self) -> ModelCard | None:
         """The card of the service."""
         return self._inner.card
+
+    def _stream(
+        self, inner: CallStream[EventT], role: Role, verb: str, body: BaseModel, call: CallContext
+    ) -> JournaledCallStream[EventT]:
+        content = body.model_dump_json(exclude={"allowance"})
+        key = f"{verb}-{blake2b(content.encode(), digest_size=12).hexdigest()}"
+        return JournaledCallStream(inner, role, self._journal, key, call.deadline)
 
 
 class JournaledActor(_Journaled[Actor]):
@@ -162,13 +163,11 @@ class JournaledActor(_Journaled[Actor]):
 
     def draft(self, body: DraftRequest, call: CallContext) -> DraftStream:
         """Write solutions."""
-        stream = self._inner.draft(body, call)
-        return JournaledCallStream(stream, "actor", self._journal, key_of("draft", body), call.deadline)
+        return self._stream(self._inner.draft(body, call), "actor", "draft", body, call)
 
     def refine(self, body: RefineRequest, call: CallContext) -> DraftStream:
         """Write new solutions given a critique."""
-        stream = self._inner.refine(body, call)
-        return JournaledCallStream(stream, "actor", self._journal, key_of("refine", body), call.deadline)
+        return self._stream(self._inner.refine(body, call), "actor", "refine", body, call)
 
 
 class JournaledCritic(_Journaled[Critic]):
@@ -176,11 +175,4 @@ class JournaledCritic(_Journaled[Critic]):
 
     def critique(self, body: CritiqueRequest, call: CallContext) -> CritiqueStream:
         """Judge a solution."""
-        stream = self._inner.critique(body, call)
-        return JournaledCallStream(stream, "critic", self._journal, key_of("critique", body), call.deadline)
-
-
-def key_of(verb: str, body: BaseModel) -> str:
-    """Return the key of a call within its solve."""
-    content = body.model_dump_json(exclude={"allowance"})
-    return f"{verb}-{blake2b(content.encode(), digest_size=12).hexdigest()}"
+        return self._stream(self._inner.critique(body, call), "critic", "critique", body, call)

@@ -4,27 +4,20 @@ Every label has a closed set of values: never a key, a user, a job or a problem.
 that a rate sees the first one. `docs/operations.md` explains each metric to operators.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import anyio
 
-from orchestrator.candidates import Candidate
-from orchestrator.critic_stats import (
-    ACCEPTANCES,
-    UNJUDGED,
-    Vote,
-    refinements,
-    tokens_not_drawn,
-    tokens_not_written,
-    verdicts_and_votes,
-)
-from orchestrator.solve import Solve
+from orchestrator import critic_stats
+from orchestrator.critic_stats import ACCEPTANCES, UNJUDGED, Vote
+from orchestrator.solve import Emit, Solve
 from orchestrator.strategies import NAMES
 from services import errors
 from services.contracts.calls import FinishReason
+from services.contracts.critique import Verdict
 from services.contracts.events import AnySolveEvent, BudgetWarning, CandidateFinished, VotesChanged
 from services.contracts.solve import ROLES, Role, SolveResult, StopReason, VoteGroup
 from services.contracts.usage import Usage
@@ -56,68 +49,56 @@ class OrchestratorMetrics(ServiceMetrics):
         super().__init__()
         self._running: dict[str, SolveMetrics] = {}
         ends = (*get_args(StopReason), *(kind.code for kind in FAILURES))
-        self.solves = self._counter(
-            "solves", "Solves by how they ended: a stop reason, or an error's code.", strategy=NAMES, stop_reason=ends
-        )
+        self.solves = self._counter("solves", "Solves by stop reason or error code.", strategy=NAMES, stop_reason=ends)
         self.solve_seconds = self._histogram("solve_seconds", "Time of a solve that has an answer.", SECONDS, strategy=NAMES)
         self.first_event_seconds = self._histogram(
             "first_event_seconds", "Time from a solve's admission to its first event.", SECONDS
         )
         self.overhead_seconds = self._histogram(
-            "overhead_seconds", "Time of a solve in which no call of a model was open.", OVERHEAD_SECONDS
+            "overhead_seconds", "Time in a solve during which no model call was open.", OVERHEAD_SECONDS
         )
-        self.in_flight = self._gauge("in_flight", "Solves running now.")
-        self.most_in_flight = self._gauge("in_flight_limit", "Solves that may run at once.")
-        self.tokens = self._counter(
-            "tokens", "Tokens by role and kind.", role=ROLES, kind=("prompt", "cached", "completion")
-        )
+        self.in_flight = self._gauge("in_flight", "Running solves.")
+        self.most_in_flight = self._gauge("in_flight_limit", "Most solves that may run at once.")
+        kinds = ("prompt", "cached", "completion")
+        self.tokens = self._counter("tokens", "Tokens used by calls, by role and kind.", role=ROLES, kind=kinds)
         self.saved = self._counter(
             "tokens_saved",
-            "Completion tokens not sampled, estimated: an early agreement (agreed), a wrong step (aborted).",
+            "Estimate of completion tokens not sampled after an early agreement or a wrong step.",
             how=("agreed", "aborted"),
         )
-        self.calls = self._counter("calls", "Calls of models by how they ended.", role=(), verb=(), outcome=())
+        self.calls = self._counter("calls", "Model calls by outcome.", role=(), verb=(), outcome=())
         self.call_seconds = self._histogram(
-            "call_seconds", "Time of a call that was answered, tries to send it included.", SECONDS, role=(), verb=()
+            "call_seconds", "Time of a successful model call, including retries.", SECONDS, role=(), verb=()
         )
         for role, verb in VERBS:
             self.call_seconds.labels(role, verb)
             for outcome in ("ok", "failed", "cancelled"):
                 self.calls.labels(role, verb, outcome)
-        self.retries = self._counter(
-            "retries", "Times a call was sent again before its first byte: nobody there, or busy.", role=ROLES
-        )
-        self.usage_unknown = self._counter("usage_unknown", "Calls charged whole since their usage never arrived.")
+        self.retries = self._counter("retries", "Calls sent again because the service was unreachable or busy.", role=ROLES)
+        self.usage_unknown = self._counter("usage_unknown", "Calls charged in full because their usage never arrived.")
         self.utilisation = self._histogram(
             "budget_utilisation_ratio",
-            "Largest share of a limit that a solve spent.",
+            "Largest share of any limit that a solve spent.",
             (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0),
         )
-        self.warnings = self._counter("budget_warnings", "Solves that spent most of a limit.", limit=())
-        self.degraded = self._counter("degraded", "Solves in which this went wrong without failing them.", code=DEGRADED)
-        self.candidates = self._counter(
-            "candidates", "Candidates by how their writing ended.", finish_reason=get_args(FinishReason)
-        )
-        self.verdicts = self._counter(
-            "verdicts",
-            "Candidates of solves with an answer, by the last verdict on them.",
-            verdict=("correct", "incorrect", "unsure", UNJUDGED),
-        )
+        self.warnings = self._counter("budget_warnings", "Solves that spent 80% of a limit.", limit=())
+        self.degraded = self._counter("degraded", "Solves in which a problem occurred without failing them.", code=DEGRADED)
+        reasons, verdicts = get_args(FinishReason), get_args(Verdict)
+        self.candidates = self._counter("candidates", "Candidates by how their text ended.", finish_reason=reasons)
+        self.verdicts = self._counter("verdicts", "Candidates of answered solves by verdict.", verdict=(*verdicts, UNJUDGED))
         self.agreement = self._counter(
             "critic_agreement",
-            "Judged candidates of solves whose vote has a majority, by whether they are of it.",
-            verdict=("correct", "incorrect", "unsure"),
+            "Judged candidates of solves whose vote has a majority, by whether their answer is the majority's.",
+            verdict=verdicts,
             vote=get_args(Vote),
         )
         self.refinements = self._counter(
             "refinements",
-            "Refinements by what the critic said of the original and of them.",
+            "Refinements by the critic's judgement before and after.",
             original=ACCEPTANCES,
             refined=ACCEPTANCES,
         )
-        self.jobs = self._gauge(
-            "jobs", "Jobs that wait for a worker, and that workers look after.", status=("queued", "running")
-        )
+        self.jobs = self._gauge("jobs", "Jobs that are queued, or claimed by a worker.", status=("queued", "running"))
 
     def set_jobs(self, queued: float, running: float) -> None:
         """Set the number of jobs; NaN where it is not known."""
@@ -130,9 +111,9 @@ class OrchestratorMetrics(ServiceMetrics):
 
     @contextmanager
     def measuring(self, solve: Solve, strategy: Mapping[str, Any]) -> Generator["SolveMetrics"]:
-        """Measure a solve while it runs, through its events; an error that leaves the context is how it ended."""
-        measured = self._running[solve.id] = SolveMetrics(self, solve, strategy, anyio.current_time())
-        solve.send = measured.recording(solve.send)
+        """Measure a solve while it runs, through its events; an error that leaves the context is recorded as its end."""
+        measured = self._running[solve.id] = SolveMetrics(self, solve, strategy, anyio.current_time(), solve.send)
+        solve.send = measured.send
         self.in_flight.inc()
         try:
             yield measured
@@ -155,19 +136,24 @@ class SolveMetrics:
     solve: Solve
     strategy: Mapping[str, Any]
     started: float
+    forward: Emit
     groups: tuple[VoteGroup, ...] = ()
     waited: float = 0.0
     _open: int = 0
     _since: float = 0.0
 
-    def recording(self, send: Callable[[AnySolveEvent], Awaitable[None]]) -> Callable[[AnySolveEvent], Awaitable[None]]:
-        """Return `send` so that it records every event first."""
-
-        async def record_and_send(event: AnySolveEvent) -> None:
-            self._record(event)
-            await send(event)
-
-        return record_and_send
+    async def send(self, event: AnySolveEvent) -> None:
+        """Record an event and send it on."""
+        match event:
+            case CandidateFinished():
+                self.metrics.candidates.labels(event.finish_reason).inc()
+            case VotesChanged():
+                self.groups = event.groups
+            case BudgetWarning():
+                self.metrics.warnings.labels(event.limit).inc()
+            case _:
+                pass
+        await self.forward(event)
 
     def first_event(self) -> None:
         """Record that the first event was sent."""
@@ -187,7 +173,7 @@ class SolveMetrics:
                 self.waited += anyio.current_time() - self._since
 
     def solved(self, result: SolveResult) -> None:
-        """Record the answer of the solve."""
+        """Record the answer of the solve, and the statistics of its candidates."""
         metrics, solve = self.metrics, self.solve
         name = self.strategy["name"]
         metrics.solves.labels(name, result.stop_reason).inc()
@@ -197,31 +183,18 @@ class SolveMetrics:
         metrics.usage_unknown.inc(solve.unknown_usages)
         for code in {entry.code for entry in result.degraded}:
             metrics.degraded.labels(code).inc()
-        self._candidates(list(solve.candidates), agreed=name == "best_of_n" and result.stop_reason == "agreed")
-
-    def _candidates(self, candidates: list[Candidate], *, agreed: bool) -> None:
-        metrics = self.metrics
+        candidates = list(solve.candidates)
         for candidate in candidates:
             metrics.verdicts.labels(candidate.verdict or UNJUDGED).inc()
-        for original, second in refinements(candidates, self.strategy):
-            metrics.refinements.labels(original, second).inc()
-        for verdict, vote in verdicts_and_votes(candidates, self.groups):
+        for original, refined in critic_stats.refinements(candidates, self.strategy):
+            metrics.refinements.labels(original, refined).inc()
+        for verdict, vote in critic_stats.verdicts_and_votes(candidates, self.groups):
             metrics.agreement.labels(verdict, vote).inc()
-        metrics.saved.labels("aborted").inc(tokens_not_written(candidates))
-        if agreed:
-            votes, sampled = sum(group.votes for group in self.groups), self.solve.usage["actor"].completion_tokens
-            metrics.saved.labels("agreed").inc(tokens_not_drawn(candidates, votes, self.strategy["n"], sampled))
-
-    def _record(self, event: AnySolveEvent) -> None:
-        match event:
-            case CandidateFinished():
-                self.metrics.candidates.labels(event.finish_reason).inc()
-            case VotesChanged():
-                self.groups = event.groups
-            case BudgetWarning():
-                self.metrics.warnings.labels(event.limit).inc()
-            case _:
-                pass
+        metrics.saved.labels("aborted").inc(critic_stats.tokens_not_written(candidates))
+        if name == "best_of_n" and result.stop_reason == "agreed":
+            votes, sampled = sum(group.votes for group in self.groups), solve.usage["actor"].completion_tokens
+            saved = critic_stats.tokens_not_drawn(candidates, votes, self.strategy["n"], sampled)
+            metrics.saved.labels("agreed").inc(saved)
 
 
 @dataclass(slots=True)
@@ -239,11 +212,8 @@ class CallMeter:
         """Measure the time of the call."""
         started = anyio.current_time()
         try:
-            if self.solve is None:
+            with nullcontext() if self.solve is None else self.solve.waiting():
                 yield
-            else:
-                with self.solve.waiting():
-                    yield
         finally:
             self.seconds = anyio.current_time() - started
 

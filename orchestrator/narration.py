@@ -6,18 +6,8 @@ Everything a model wrote is untrusted and passes through the style's `escape`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from services.contracts import events
 from services.contracts.critique import Label, Verdict
-from services.contracts.events import (
-    CandidateFinished,
-    CandidateJudged,
-    CandidateStarted,
-    DegradedEvent,
-    SolveEvent,
-    SolveFinished,
-    StepJudged,
-    StepWritten,
-    VotesChanged,
-)
 
 MAX_VOTE_GROUPS = 3
 """Number of answers shown of a vote, heaviest first."""
@@ -47,32 +37,32 @@ class Style:
     escape: Callable[[str], str] = str
 
 
-def narrate(event: SolveEvent, style: Style) -> str | None:
+def narrate(event: events.SolveEvent, style: Style) -> str | None:
     """Return the text of `event` in `style`, without a final line break; None if the style leaves it out."""
     escape = style.escape
     text = None
     match event:
-        case CandidateStarted():
+        case events.CandidateStarted():
             template = style.refinement if event.parent else style.draft
             text = template.format(candidate=escape(event.candidate), parent=escape(event.parent or ""))
-        case StepWritten():
+        case events.StepWritten():
             text = style.step.format(index=event.index, text=escape(event.text))
-        case StepJudged():
+        case events.StepJudged():
             explanation = style.explanation.format(text=escape(event.explanation)) if event.explanation else ""
             text = style.step_judged.format(index=event.index, label=style.labels[event.label], explanation=explanation)
-        case CandidateJudged():
+        case events.CandidateJudged():
             p = "" if event.p_correct is None else style.probability.format(p=event.p_correct)
             verdict = style.verdicts[event.verdict]
             text = style.candidate_judged.format(candidate=escape(event.candidate), verdict=verdict, probability=p)
-        case CandidateFinished(finish_reason="cancelled" | "failed") if style.unfinished:
+        case events.CandidateFinished(finish_reason="cancelled" | "failed") if style.unfinished:
             text = style.unfinished.format(candidate=escape(event.candidate), reason=event.finish_reason)
-        case VotesChanged() if style.vote_group:
+        case events.VotesChanged() if style.vote_group:
             heaviest = sorted(event.groups, key=lambda group: -group.weight)[:MAX_VOTE_GROUPS]
             shares = [style.vote_group.format(answer=escape(str(group.answer)), weight=group.weight) for group in heaviest]
             text = ", ".join(shares)
-        case DegradedEvent():
+        case events.DegradedEvent():
             text = style.degraded.format(code=escape(event.code), detail=escape(event.detail))
-        case SolveFinished() if style.answer:
+        case events.SolveFinished() if style.answer:
             answer, usage = escape(str(event.answer)), event.usage
             text = style.answer.format(answer=answer, stop_reason=event.stop_reason, usage=usage)
         case _:

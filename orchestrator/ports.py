@@ -5,16 +5,8 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from services.call_context import CallContext
-from services.contracts.calls import (
-    CandidateEvent,
-    CritiqueEvent,
-    CritiqueRequest,
-    DraftRequest,
-    ExplanationEvent,
-    LabelEvent,
-    RefineRequest,
-    StepEvent,
-)
+from services.contracts import calls
+from services.contracts.calls import CritiqueRequest, DraftRequest, RefineRequest
 from services.contracts.model import ModelCard
 from services.contracts.solve import Role
 from services.contracts.usage import Usage
@@ -59,17 +51,19 @@ class CallStream(Protocol[EventT_co]):
     def __aiter__(self) -> AsyncIterator[EventT_co]: ...
 
 
-DraftStream = CallStream[StepEvent | CandidateEvent]
-CritiqueStream = CallStream[LabelEvent | ExplanationEvent | CritiqueEvent]
+DraftStream = CallStream[calls.StepEvent | calls.CandidateEvent]
+CritiqueStream = CallStream[calls.LabelEvent | calls.ExplanationEvent | calls.CritiqueEvent]
 
 
-class Actor(Protocol):
-    """The actor service."""
-
+class _RoleService(Protocol):
     @property
     def card(self) -> ModelCard | None:
-        """The actor's model card; None before it was first reached."""
+        """The model card of the service; None before it was first reached."""
         ...
+
+
+class Actor(_RoleService, Protocol):
+    """The actor service."""
 
     def draft(self, body: DraftRequest, call: CallContext) -> DraftStream:
         """Write solutions."""
@@ -80,13 +74,8 @@ class Actor(Protocol):
         ...
 
 
-class Critic(Protocol):
+class Critic(_RoleService, Protocol):
     """The critic service."""
-
-    @property
-    def card(self) -> ModelCard | None:
-        """The critic's model card; None before it was first reached."""
-        ...
 
     def critique(self, body: CritiqueRequest, call: CallContext) -> CritiqueStream:
         """Judge a solution."""

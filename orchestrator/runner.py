@@ -6,6 +6,7 @@ A failed call is a typed error if no candidate exists. A client's disconnect is 
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -20,22 +21,14 @@ from orchestrator.ports import CallFailed, Equivalence
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.solve import AnswerNow, Context, Emit, Outcome, Solve
-from orchestrator.solve.result import result_of
 from orchestrator.strategies.base import Strategy
+from services import errors
 from services.call_context import CallContext, new_id
 from services.contracts.errors import FieldError, Limit
 from services.contracts.events import AnySolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.contracts.sampling import MAX_SEED, Sampling
 from services.contracts.solve import Budget, Role, SolveResult, Spent
-from services.errors import (
-    ActorFailed,
-    BudgetTooSmall,
-    CounterpointError,
-    DeadlineExceeded,
-    InvalidRequest,
-    NotReady,
-    Overloaded,
-)
+from services.errors import CounterpointError
 from services.http.error_responses import as_error
 from services.observability import tracing
 
@@ -51,7 +44,7 @@ REPLAY_SECONDS = 1.0
 class RunOptions:
     """Options of a solve that do not come from the request.
 
-    `plain` drafts are the actor's plain answers, without the prompt that asks for steps. `id` names the solve. `started` is
+    `plain` drafts are the actor's plain answers, without the prompt for steps. `id` names the solve. `started` is
     the time of its first start, on the event loop's clock, in seconds; its deadline counts from there. `answer_now` ends it
     early. Calls that are recorded in `journal` are replayed.
     """
@@ -67,7 +60,7 @@ DEFAULT_OPTIONS = RunOptions()
 
 
 async def ignore_events(_event: AnySolveEvent) -> None:
-    """Follow a solve without its events, which are then not even stamped."""
+    """Discard the events of a solve; they are then not even stamped."""
 
 
 @dataclass(slots=True)
@@ -104,18 +97,16 @@ class Runner:
     async def admit(self, request: SolveRequest) -> None:
         """Raise the error that prevents a start: `Overloaded`, `NotReady`, `InvalidRequest` for a cost without prices."""
         self.admission.check()
-        if _limits_cost(request.budget) and not any(price.prompt or price.completion for price in self._prices().values()):
-            message = "max_cost needs prices: set COUNTERPOINT_ACTOR_PRICE_COMPLETION and its like"
-            raise InvalidRequest(
-                message, errors=[FieldError(loc=("body", "budget", "max_cost"), msg=message, type="no_prices")]
-            )
+        limited = any(part.max_cost is not None for part in (request.budget, request.budget.actor, request.budget.critic))
+        if limited and not any(price.prompt or price.completion for price in self._prices().values()):
+            message = "max_cost needs prices: set COUNTERPOINT_ACTOR_PRICE_COMPLETION and the other prices"
+            field_error = FieldError(loc=("body", "budget", "max_cost"), msg=message, type="no_prices")
+            raise errors.InvalidRequest(message, errors=[field_error])
         if self.actor.card is None:
             await self.actor.check()
         if self.critic.card is None:
-            try:
+            with suppress(CounterpointError):  # without a critic the solve is degraded
                 await self.critic.check()
-            except CounterpointError:
-                return  # the solve will be degraded
 
     async def run(
         self, request: SolveRequest, call: CallContext, emit: Emit, options: RunOptions = DEFAULT_OPTIONS
@@ -133,14 +124,15 @@ class Runner:
     ) -> SolveResult:
         """Solve as soon as a place is free, within what is left of the tenant's quota."""
         started = anyio.current_time() if options.started is None else options.started
-        limits, journal = self._limits(request.budget, call), options.journal
+        limits = self._limits(request.budget, call)
         async with self.admission.slot(), self.quotas.reserve(call.tenant, limits, self.seconds(limits)) as quota:
             deadline = started + self.seconds(quota.limits)
             solve = self._solve(request, replace(call, deadline=deadline), quota.limits, emit, options)
             try:
                 return await self._run(request, strategy, solve, started, options)
             finally:
-                quota.spent = 0 if journal is not None and journal.lost else solve.ledger.tokens.total_tokens
+                abandoned = options.journal is not None and options.journal.abandoned
+                quota.spent = 0 if abandoned else solve.ledger.tokens.total_tokens
 
     async def _run(
         self, request: SolveRequest, strategy: Strategy, solve: Solve, started: float, options: RunOptions
@@ -157,7 +149,7 @@ class Runner:
                 outcome = await self._outcome(strategy, ctx, seconds, stop_at)
                 solve.candidates.release()
                 await ctx.cancel_unfinished()
-                result = result_of(solve, outcome, resolved, request.trace, anyio.current_time() - started)
+                result = solve.result(outcome, resolved, request.trace, anyio.current_time() - started)
         finally:
             solve.candidates.release()
         measured.solved(result)
@@ -233,21 +225,17 @@ class Runner:
         }
 
 
-def _limits_cost(budget: Budget) -> bool:
-    return any(part.max_cost is not None for part in (budget, budget.actor, budget.critic))
-
-
 def _failure(stopped: Exception | None, seconds: float) -> CounterpointError:
     """Return the error of a solve without any candidate, which `stopped` or else its deadline ended."""
     if isinstance(stopped, LimitReached):
         limit = Limit(name=stopped.limit, value=stopped.value, needed=stopped.needed)
-        return BudgetTooSmall(f"{stopped.limit} = {stopped.value} does not cover a first draft", limit=limit)
+        return errors.BudgetTooSmall(f"{stopped.limit} = {stopped.value} does not cover a first draft", limit=limit)
     if isinstance(stopped, CallFailed):
         cause = stopped.cause
-        if isinstance(cause, (NotReady, Overloaded, InvalidRequest)):
+        if isinstance(cause, (errors.NotReady, errors.Overloaded, errors.InvalidRequest)):
             return cause
-        return ActorFailed(f"the actor answered every attempt with an error: {cause.detail}")
-    return DeadlineExceeded(f"no answer existed after {seconds} s", limit=Limit(name="max_seconds", value=seconds))
+        return errors.ActorFailed(f"the actor answered every attempt with an error: {cause.detail}")
+    return errors.DeadlineExceeded(f"no answer existed after {seconds} s", limit=Limit(name="max_seconds", value=seconds))
 
 
 async def stream(

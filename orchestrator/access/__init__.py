@@ -2,7 +2,7 @@
 
 With a file of keys, the routes that cost something require a key. The key names its tenant, and the tenant may have a rate
 of requests and a daily quota of tokens, both counted in Redis so that every orchestrator counts the same. A limit that
-cannot be checked refuses the request. The admission queue holds for everybody, with keys or without.
+cannot be checked refuses the request. The admission queue applies with and without keys.
 """
 
 from orchestrator.access.admission import AdmissionQueue

@@ -22,7 +22,7 @@ log = structlog.get_logger("access")
 
 DAY = 86_400
 GRACE_SECONDS = 60.0
-"""How long after its deadline the reservation of a solve whose process died is given back."""
+"""Time after its deadline at which the reservation of a solve whose process died expires."""
 
 
 async def count_request(redis: RedisClient, key: str, *, now_ms: float, interval_ms: float, burst: int) -> int:
@@ -48,43 +48,39 @@ class QuotaKeys(NamedTuple):
     spent: str
     """String: tokens spent on one day of UTC."""
     reserved: str
-    """Sorted set: reservations, named `<id>:<tokens>`, by the time at which they expire."""
+    """Sorted set: reservations, as `<name>:<tokens>`, by the time at which they expire."""
 
     @classmethod
     def of(cls, tenant: str, now: float) -> Self:
         """Return the keys of a tenant at a time, in seconds since 1970."""
         return cls(f"counterpoint:tokens:{{{tenant}}}:{int(now // DAY)}", f"counterpoint:reserved:{{{tenant}}}")
 
+    async def reserve(self, redis: RedisClient, *, now: float, quota: int, tokens: int, expires: float, name: str) -> int:
+        """Reserve `tokens`, or as many as are left of the quota, and return how many; below 1 nothing was reserved."""
+        lua = """
+        redis.call('ZREMRANGEBYSCORE', reserved, '-inf', now)
+        local held = 0
+        for _, member in ipairs(redis.call('ZRANGE', reserved, 0, -1)) do
+            held = held + tonumber(string.match(member, ':(%d+)$'))
+        end
+        local left = tonumber(quota) - tonumber(redis.call('GET', spent) or '0') - held
+        if left < 1 then return left end
+        local granted = math.min(left, tonumber(tokens))
+        redis.call('ZADD', reserved, expires, name .. ':' .. string.format('%d', granted))
+        return granted
+        """
+        arguments = {"now": now, "quota": quota, "tokens": tokens, "expires": expires, "name": name}
+        return int(await run_script(redis, lua, self._asdict(), **arguments))
 
-async def reserve_tokens(
-    redis: RedisClient, keys: QuotaKeys, *, now: float, quota: int, tokens: int, expires: float, reservation: str
-) -> int:
-    """Reserve `tokens`, or as many as are left of the quota, and return how many; below 1 nothing was reserved."""
-    lua = """
-    redis.call('ZREMRANGEBYSCORE', reserved, '-inf', now)
-    local held = 0
-    for _, member in ipairs(redis.call('ZRANGE', reserved, 0, -1)) do
-        held = held + tonumber(string.match(member, ':(%d+)$'))
-    end
-    local left = tonumber(quota) - tonumber(redis.call('GET', spent) or '0') - held
-    if left < 1 then return left end
-    local granted = math.min(left, tonumber(tokens))
-    redis.call('ZADD', reserved, expires, reservation .. ':' .. string.format('%d', granted))
-    return granted
-    """
-    arguments = {"now": now, "quota": quota, "tokens": tokens, "expires": expires, "reservation": reservation}
-    return int(await run_script(redis, lua, keys._asdict(), **arguments))
-
-
-async def settle_tokens(redis: RedisClient, keys: QuotaKeys, *, reservation: str, tokens: int) -> None:
-    """Give a reservation (`<id>:<tokens>`) back and charge the tokens that were spent."""
-    lua = """
-    redis.call('ZREM', reserved, reservation)
-    local total = tonumber(redis.call('GET', spent) or '0') + tonumber(tokens)
-    redis.call('SET', spent, string.format('%d', total), 'PX', ttl_ms)
-    return 1
-    """
-    await run_script(redis, lua, keys._asdict(), reservation=reservation, tokens=tokens, ttl_ms=2_000 * DAY)
+    async def settle(self, redis: RedisClient, *, reservation: str, tokens: int) -> None:
+        """Release a reservation (`<name>:<tokens>`) and charge the tokens that were spent."""
+        lua = """
+        redis.call('ZREM', reserved, reservation)
+        local total = tonumber(redis.call('GET', spent) or '0') + tonumber(tokens)
+        redis.call('SET', spent, string.format('%d', total), 'PX', ttl_ms)
+        return 1
+        """
+        await run_script(redis, lua, self._asdict(), reservation=reservation, tokens=tokens, ttl_ms=2_000 * DAY)
 
 
 @dataclass(slots=True)
@@ -95,12 +91,12 @@ class TokenQuota:
     spent: int = 0
 
 
+@dataclass(frozen=True, slots=True)
 class TenantQuotas:
     """Rates and token quotas by tenant, counted in the docket's store. Without keys there are no limits."""
 
-    def __init__(self, keys: Keys | None = None, docket: Docket | None = None) -> None:
-        self.keys = keys
-        self._docket = docket
+    keys: Keys | None = None
+    docket: Docket | None = None
 
     async def count_request(self, tenant: Tenant) -> None:
         """Count a request against the tenant's rate. Raises `RateLimited`, or `NotReady` where the store is away."""
@@ -128,9 +124,7 @@ class TenantQuotas:
         keys, expires = QuotaKeys.of(name, now), now + seconds + GRACE_SECONDS
         tokens = limits.max_tokens or quota
         async with self._client() as redis:
-            granted = await reserve_tokens(
-                redis, keys, now=now, quota=quota, tokens=tokens, expires=expires, reservation=reservation
-            )
+            granted = await keys.reserve(redis, now=now, quota=quota, tokens=tokens, expires=expires, name=reservation)
         if granted < 1:
             raise QuotaExhausted(
                 "the day's tokens of this key are spent or reserved",
@@ -147,15 +141,15 @@ class TenantQuotas:
     async def _settle(self, keys: QuotaKeys, reservation: str, tokens: int) -> None:
         try:
             async with self._client() as redis:
-                await settle_tokens(redis, keys, reservation=reservation, tokens=tokens)
+                await keys.settle(redis, reservation=reservation, tokens=tokens)
         except NotReady as error:
             log.warning("quota_not_settled", reservation=reservation, tokens=tokens, error=error.detail)
 
     @asynccontextmanager
     async def _client(self) -> AsyncGenerator[RedisClient]:
-        assert self._docket is not None  # noqa: S101 - keys come with a store
+        assert self.docket is not None  # noqa: S101 - keys come with a store
         try:
-            async with self._docket.redis() as redis:
+            async with self.docket.redis() as redis:
                 yield redis
         except (RedisError, OSError) as error:
             raise NotReady(f"limits are counted in Redis, which cannot be reached: {error}", retry_after=1) from error

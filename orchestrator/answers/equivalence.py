@@ -21,7 +21,7 @@ MAX_CHARS = 256
 MAX_COMPARISONS = 4
 """Representatives with which one answer is compared symbolically, at most."""
 RESTART_SECONDS = 1.0
-"""How long after the death of the worker a new one is started."""
+"""Time between the death of the worker and the start of a new one."""
 _MAX_LINE = 64
 
 log = structlog.get_logger("answers")

@@ -1,4 +1,4 @@
-"""How large a call may be under what is left of the budget: pure functions over the tree.
+"""Sizing of a call under what is left of the budget: pure functions over the tree.
 
 Before a call, the length of its prompt is known only as an upper bound and as an expectation. The role service counts it
 exactly and refuses a call that does not fit. While there is plenty, the bound decides. Near a limit the expectation decides

@@ -7,7 +7,7 @@ Calls are journaled, so the next worker runs the strategy again from its beginni
 
 from orchestrator.jobs.job import Job
 from orchestrator.jobs.routes import router
-from orchestrator.jobs.runner import TASK, JobRunner
-from orchestrator.jobs.store import JobStore
+from orchestrator.jobs.runner import JobRunner
+from orchestrator.jobs.store import TASK, JobStore
 
 __all__ = ["TASK", "Job", "JobRunner", "JobStore", "router"]

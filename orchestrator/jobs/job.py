@@ -1,4 +1,4 @@
-"""A job as its client sees it, and as the worker that has claimed it does."""
+"""A job in its two views: that of its client, and that of the worker that has claimed it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,16 +24,21 @@ class JobClaimed(Exception):
     """Another worker holds a claim on the job that has not expired."""
 
 
-class Job(Reply):
-    """A job as `GET /jobs/{id}` returns it. `durable` is true if it outlives this process.
-
-    Times are seconds since 1970. `worker` is the host and the process of the last claim.
-    """
+class JobReceipt(Reply):
+    """An accepted submission or command: the job's status, the URL of its events, and whether it outlives this process."""
 
     id: str
     status: JobStatus
     events_url: str
     durable: bool
+
+
+class Job(JobReceipt):
+    """A job as `GET /jobs/{id}` returns it.
+
+    Times are seconds since 1970. `worker` is the host and the process of the last claim.
+    """
+
     created: float
     started: float | None = None
     ended: float | None = None

@@ -3,17 +3,14 @@
 import secrets
 from typing import Annotated
 
-from docket import Docket
 from fastapi import APIRouter, Depends, Header
-from redis.exceptions import RedisError
 
-from orchestrator.jobs.job import Job, JobCommand
-from orchestrator.jobs.runner import TASK, failed_event
+from orchestrator.jobs.job import Job, JobCommand, JobReceipt
+from orchestrator.jobs.runner import failed_event
 from orchestrator.jobs.store import JobStore
 from orchestrator.request import SolveRequest
 from orchestrator.runner import Runner
 from services.call_context import CallContext, call_context
-from services.contracts.base import Reply
 from services.contracts.errors import FieldError
 from services.contracts.sampling import MAX_SEED
 from services.errors import (
@@ -49,16 +46,7 @@ FOLLOW_RESPONSES: Responses = {
 COMMAND_RESPONSES: Responses = errors(Unauthenticated, NotFound, JobFinished, RateLimited, NotReady)
 
 
-class JobReceipt(Reply):
-    """An accepted submission or command: the job's status, the URL of its events, and whether it outlives this process."""
-
-    id: str
-    status: str
-    events_url: str
-    durable: bool
-
-
-def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
+def router(runner: Runner, store: JobStore) -> APIRouter:
     """Return the routes of jobs."""
     routes = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -68,13 +56,7 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
         await runner.admit(request)
         body = request.model_dump_json()
         seeded = request if request.sampling.seed is not None else _seeded(request)
-        job = await store.submit(seeded, body, key, call)
-        if job.status == "queued":
-            try:
-                await docket.add(TASK, key=job.id)(job.id)
-            except (RedisError, OSError) as error:
-                raise NotReady(f"jobs are queued in Redis, which cannot be reached: {error}", retry_after=1) from error
-        return _receipt(job)
+        return await store.submit(seeded, body, key, call)
 
     @routes.get("/{job}", responses=GET_RESPONSES)
     async def get(job: str, call: Call) -> Job:
@@ -114,11 +96,7 @@ async def _send(store: JobStore, job_id: str, command: JobCommand) -> JobReceipt
     )
     if not cancelled and not await store.send_command(job_id, command):
         raise JobFinished("the job has ended; see its result")
-    return _receipt(await store.get(job_id))
-
-
-def _receipt(job: Job) -> JobReceipt:
-    return JobReceipt(id=job.id, status=job.status, events_url=job.events_url, durable=job.durable)
+    return await store.get(job_id)
 
 
 def _seeded(request: SolveRequest) -> SolveRequest:
@@ -128,7 +106,7 @@ def _seeded(request: SolveRequest) -> SolveRequest:
 
 
 def _event_number(last_event_id: str | None) -> int:
-    if last_event_id is None or last_event_id == "":
+    if not last_event_id:
         return 0
     if not (last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) <= MAX_EVENT_DIGITS):
         message = "Last-Event-ID must be the number of an event"

@@ -24,21 +24,18 @@ from orchestrator.journal import Record
 from orchestrator.runner import Runner, RunOptions, stream
 from orchestrator.solve import AnswerNow
 from services.call_context import CallContext, new_id
-from services.contracts.errors import ProblemDetails
 from services.contracts.events import AnySolveEvent, SolveFailed, SolveFinished, SolveStarted
 from services.errors import Cancelled, CounterpointError, NotReady, Overloaded
 from services.http.error_responses import as_error
 
 log = structlog.get_logger("jobs")
 
-TASK = "run_job"
-"""The name of docket's task for a job."""
 CONCURRENCY = 64
 RECONNECT = timedelta(seconds=1)
 RENEWALS = 3
-"""How often a worker renews its claim within a lease."""
+"""Renewals of a claim within a lease."""
 CLAIM_SECONDS = 0.5
-"""How long a worker waits before it tries again to claim a job."""
+"""Time after which a worker tries again to claim a job."""
 
 
 @dataclass(slots=True)
@@ -62,22 +59,18 @@ class EventLog:
         Once the append has begun, cancellation does not interrupt it.
         """
         async with self._lock:
+            content = _content(event)
+            if self.known[content]:
+                self.known[content] -= 1
+                return
+            numbered, status = event.model_copy(update={"seq": self.last + 1}), _final_status(event)
             with anyio.CancelScope(shield=True):
-                await self._add(event)
-
-    async def _add(self, event: AnySolveEvent) -> None:
-        content = _content(event)
-        if self.known[content]:
-            self.known[content] -= 1
-            return
-        numbered = event.model_copy(update={"seq": self.last + 1})
-        status = _final_status(numbered)
-        if status is None:
-            await self.store.append(self.job, numbered)
-        else:
-            await self.store.finish(self.job, status, numbered)
-            self.ended = True
-        self.last += 1
+                if status is None:
+                    await self.store.append(self.job, numbered)
+                else:
+                    await self.store.finish(self.job, status, numbered)
+                    self.ended = True
+                self.last += 1
 
 
 @dataclass(slots=True)
@@ -92,27 +85,18 @@ class JobJournal:
     runner: "JobRunner"
 
     @property
-    def lost(self) -> bool:
+    def abandoned(self) -> bool:
         """True if another worker will continue the job."""
         return self.runner.closing or self.job.lost
 
-    async def find(self, key: str) -> Record | None:
+    async def get(self, key: str) -> Record | None:
         """Return the record of a call that ended before the job was claimed, if there is one."""
         return self.job.records.get(key)
 
-    async def keep(self, key: str, record: Record) -> None:
+    async def record(self, key: str, record: Record) -> None:
         """Record a call. Raises `ClaimLost`, `NotReady`."""
-        if not (record.left and self.lost):
+        if not (record.left and self.abandoned):
             await self.store.record(self.job, key, record)
-
-
-@dataclass(slots=True)
-class _Supervision:
-    """State shared by a docket's task and the supervision of its job: the scope to cancel, and whether the job has ended."""
-
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    over: anyio.Event = field(default_factory=anyio.Event)
-    job_ended: bool = False
 
 
 @dataclass(slots=True)
@@ -135,25 +119,27 @@ class JobRunner:
         If this process ends first, the task ends as cancelled, and the docket delivers the job to another worker.
         """
         assert self._group is not None  # noqa: S101 - the docket's worker runs inside `running`
-        supervision = _Supervision()
-        self._group.start_soon(self._supervise, job_id, supervision)
+        scope, over, job_ended = anyio.CancelScope(), anyio.Event(), False
+
+        async def supervise() -> None:
+            nonlocal job_ended
+            try:
+                with scope:
+                    while not await self._claim_and_run(job_id):  # noqa: ASYNC110 - another worker's claim is polled
+                        await anyio.sleep(CLAIM_SECONDS)
+                    job_ended = True
+            finally:
+                over.set()
+
+        self._group.start_soon(supervise)
         self._open_tasks += 1
         try:
-            await supervision.over.wait()
+            await over.wait()
         finally:
-            supervision.scope.cancel()
+            scope.cancel()
             self._open_tasks -= 1
-        if not supervision.job_ended:
+        if not job_ended:
             raise anyio.get_cancelled_exc_class()
-
-    async def _supervise(self, job_id: str, supervision: _Supervision) -> None:
-        try:
-            with supervision.scope:
-                while not await self._claim_and_run(job_id):  # noqa: ASYNC110 - another worker's claim is polled
-                    await anyio.sleep(CLAIM_SECONDS)
-                supervision.job_ended = True
-        finally:
-            supervision.over.set()
 
     async def _claim_and_run(self, job_id: str) -> bool:
         """Run a job to its end if it can be claimed; return whether it has ended."""
@@ -164,13 +150,13 @@ class JobRunner:
         if job is None:
             return True
         log.info("job_claimed", job=job_id, epoch=job.epoch, events=len(job.events), calls=len(job.records))
-        lost = False
+        ended = True
         try:
             await self._run(job)
         except* (ClaimLost, NotReady) as error:
-            lost = True
+            ended = False
             log.warning("job_claim_lost", job=job_id, epoch=job.epoch, error=repr(error.exceptions[0]))
-        return not lost
+        return ended
 
     async def _run(self, job: ClaimedJob) -> None:
         events, answer_now = EventLog(self.store, job), AnswerNow()
@@ -218,17 +204,8 @@ class JobRunner:
         except CounterpointError as error:
             await events.add(failed_event(job.id, events.last, error))
             return
-        await stream(self.runner, job.request, self._context(job), events.add, options)
-
-    @staticmethod
-    def _context(job: ClaimedJob) -> CallContext:
-        return CallContext(
-            request_id=new_id("req"),
-            session_id=job.id,
-            call_id=new_id("call"),
-            tenant=job.tenant,
-            traceparent=job.traceparent,
-        )
+        call = CallContext(new_id("req"), job.id, new_id("call"), job.traceparent, tenant=job.tenant)
+        await stream(self.runner, job.request, call, events.add, options)
 
     @asynccontextmanager
     async def running(self, docket: Docket) -> AsyncGenerator[None]:
@@ -249,7 +226,7 @@ class JobRunner:
 
 def failed_event(job_id: str, seq: int, error: CounterpointError) -> SolveFailed:
     """Return the last event of a job that ends with an error."""
-    problem: ProblemDetails = as_error(error).problem()
+    problem = as_error(error).problem()
     return SolveFailed(solve_id=job_id, seq=seq, **problem.model_dump(exclude={"type", "errors"}))
 
 

@@ -1,8 +1,4 @@
-"""The atomic steps of a job, one Lua script a function: the signature names what the script reads.
-
-Every claim of a job raises its epoch. The steps of a claimed job carry the epoch of their claim; where it is no longer the
-job's, they change nothing and return False.
-"""
+"""The atomic steps of a job, one Lua script a method: the signature names the arguments that the script reads."""
 
 from typing import NamedTuple, Self
 
@@ -32,103 +28,94 @@ class JobKeys(NamedTuple):
         return cls(name, f"{name}:events", f"{name}:commands", f"{name}:calls", f"{name}:lease")
 
 
-_CHECK_EPOCH = "if redis.call('HGET', job, 'epoch') ~= epoch then return 0 end"
 _ADD_EVENT = """
 if tonumber(redis.call('HGET', job, 'events')) < tonumber(number) then
     redis.call('XADD', events, number .. '-0', 'type', event_type, 'data', data)
     redis.call('HSET', job, 'events', number)
 end
 """
+_END = """
+redis.call('HSET', job, 'status', status, 'ended', now)
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ttl) end
+"""
 
 
-async def create(
-    redis: RedisClient, keys: JobKeys, *, request: str, now: float, tenant: str, traceparent: str | None
-) -> bool:
-    """Store a queued job; return False if it exists already. `traceparent` is the span of the caller."""
-    lua = """
-    if redis.call('EXISTS', job) == 1 then return 0 end
-    redis.call('HSET', job, 'status', 'queued', 'epoch', '0', 'events', '0')
-    redis.call('HSET', job, 'request', request, 'created', now, 'tenant', tenant)
-    redis.call('HSET', job, 'traceparent', traceparent)
-    return 1
+class JobScripts(NamedTuple):
+    """The scripts of one job.
+
+    Every claim of a job raises its epoch. The steps of a claimed job carry the epoch of their claim; where it is no longer
+    the job's, they change nothing and return False.
     """
-    arguments = {"request": request, "now": now, "tenant": tenant, "traceparent": traceparent or ""}
-    return bool(await run_script(redis, lua, keys._asdict(), **arguments))
 
+    redis: RedisClient
+    keys: JobKeys
 
-async def claim(redis: RedisClient, keys: JobKeys, *, now: float, lease_ms: int, worker: str) -> int:
-    """Claim a job and return its new epoch, 0 if it has ended or does not exist, -1 if another claim's lease still runs."""
-    lua = """
-    local status = redis.call('HGET', job, 'status')
-    if status ~= 'queued' and status ~= 'running' then return 0 end
-    if redis.call('EXISTS', lease) == 1 then return -1 end
-    if not redis.call('HGET', job, 'started') then redis.call('HSET', job, 'started', now) end
-    redis.call('HSET', job, 'status', 'running', 'worker', worker)
-    redis.call('SET', lease, '1', 'PX', lease_ms)
-    return redis.call('HINCRBY', job, 'epoch', 1)
-    """
-    return int(await run_script(redis, lua, keys._asdict(), now=now, lease_ms=lease_ms, worker=worker))
+    async def create(self, *, request: str, now: float, tenant: str, traceparent: str) -> bool:
+        """Store a queued job; return False if it exists already. `traceparent` is the span of the caller, if any."""
+        lua = """
+        if redis.call('EXISTS', job) == 1 then return 0 end
+        redis.call('HSET', job, 'status', 'queued', 'epoch', '0', 'events', '0')
+        redis.call('HSET', job, 'request', request, 'created', now, 'tenant', tenant)
+        redis.call('HSET', job, 'traceparent', traceparent)
+        return 1
+        """
+        return bool(await self._run(lua, request=request, now=now, tenant=tenant, traceparent=traceparent))
 
+    async def claim(self, *, now: float, lease_ms: int, worker: str) -> int:
+        """Claim a job and return its new epoch, 0 if it has ended or does not exist, -1 if another claim's lease runs."""
+        lua = """
+        local status = redis.call('HGET', job, 'status')
+        if status ~= 'queued' and status ~= 'running' then return 0 end
+        if redis.call('EXISTS', lease) == 1 then return -1 end
+        if not redis.call('HGET', job, 'started') then redis.call('HSET', job, 'started', now) end
+        redis.call('HSET', job, 'status', 'running', 'worker', worker)
+        redis.call('SET', lease, '1', 'PX', lease_ms)
+        return redis.call('HINCRBY', job, 'epoch', 1)
+        """
+        return await self._run(lua, now=now, lease_ms=lease_ms, worker=worker)
 
-async def renew(redis: RedisClient, keys: JobKeys, epoch: int, *, lease_ms: int) -> bool:
-    """Start the lease of a claim anew."""
-    lua = f"{_CHECK_EPOCH} redis.call('SET', lease, '1', 'PX', lease_ms) return 1"
-    return bool(await run_script(redis, lua, keys._asdict(), epoch=epoch, lease_ms=lease_ms))
+    async def renew(self, epoch: int, *, lease_ms: int) -> bool:
+        """Start the lease of a claim anew."""
+        return await self._run_claimed(epoch, "redis.call('SET', lease, '1', 'PX', lease_ms)", lease_ms=lease_ms)
 
+    async def release(self, epoch: int) -> bool:
+        """End the lease of a claim, so that another worker can claim the job at once."""
+        return await self._run_claimed(epoch, "redis.call('DEL', lease)")
 
-async def release(redis: RedisClient, keys: JobKeys, epoch: int) -> bool:
-    """End the lease of a claim, so that another worker can claim the job at once."""
-    lua = f"{_CHECK_EPOCH} redis.call('DEL', lease) return 1"
-    return bool(await run_script(redis, lua, keys._asdict(), epoch=epoch))
+    async def append_event(self, epoch: int, *, event: AnySolveEvent) -> bool:
+        """Add an event under its number, unless that number is taken."""
+        return await self._run_claimed(epoch, _ADD_EVENT, **_fields(event))
 
+    async def record_call(self, epoch: int, *, call: str, record: str) -> bool:
+        """Add the record of a call to the journal, under the call's key."""
+        return await self._run_claimed(epoch, "redis.call('HSET', calls, call, record)", call=call, record=record)
 
-async def append_event(redis: RedisClient, keys: JobKeys, epoch: int, *, event: AnySolveEvent) -> bool:
-    """Add an event under its number, unless that number is taken."""
-    lua = f"{_CHECK_EPOCH} {_ADD_EVENT} return 1"
-    return bool(await run_script(redis, lua, keys._asdict(), epoch=epoch, **_fields(event)))
+    async def finish(self, epoch: int, *, event: AnySolveEvent, status: JobStatus, now: float, ttl: int) -> bool:
+        """End a job with its last event, which holds the result or the error; all of it expires after `ttl` seconds."""
+        return await self._run_claimed(epoch, _ADD_EVENT + _END, **_fields(event), status=status, now=now, ttl=ttl)
 
+    async def send_command(self, *, command: JobCommand) -> int:
+        """Add a command; return 1, or 0 if the job has ended, -1 if there is no such job."""
+        lua = """
+        local status = redis.call('HGET', job, 'status')
+        if not status then return -1 end
+        if status ~= 'queued' and status ~= 'running' then return 0 end
+        redis.call('XADD', commands, '*', 'command', command)
+        return 1
+        """
+        return await self._run(lua, command=command)
 
-async def record_call(redis: RedisClient, keys: JobKeys, epoch: int, *, call: str, record: str) -> bool:
-    """Add the record of a call to the journal, under the call's key."""
-    lua = f"{_CHECK_EPOCH} redis.call('HSET', calls, call, record) return 1"
-    return bool(await run_script(redis, lua, keys._asdict(), epoch=epoch, call=call, record=record))
+    async def cancel_queued(self, *, event: SolveFailed, now: float, ttl: int) -> bool:
+        """Cancel a job that no worker has claimed yet, with its only event; return False if one has."""
+        lua = f"if redis.call('HGET', job, 'status') ~= 'queued' then return 0 end {_ADD_EVENT} {_END} return 1"
+        return bool(await self._run(lua, **_fields(event), status="cancelled", now=now, ttl=ttl))
 
+    async def _run(self, lua: str, **arguments: str | float) -> int:
+        return int(await run_script(self.redis, lua, self.keys._asdict(), **arguments))
 
-async def finish(
-    redis: RedisClient, keys: JobKeys, epoch: int, *, event: AnySolveEvent, status: JobStatus, now: float, ttl: int
-) -> bool:
-    """End a job with its last event, which holds the result or the error; all of the job expires after `ttl` seconds."""
-    lua = f"""{_CHECK_EPOCH} {_ADD_EVENT}
-    redis.call('HSET', job, 'status', status, 'ended', now)
-    for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ttl) end
-    return 1
-    """
-    arguments = {"epoch": epoch, **_fields(event), "status": status, "now": now, "ttl": ttl}
-    return bool(await run_script(redis, lua, keys._asdict(), **arguments))
-
-
-async def send_command(redis: RedisClient, keys: JobKeys, *, command: JobCommand) -> int:
-    """Add a command; return 1, or 0 if the job has ended, -1 if there is no such job."""
-    lua = """
-    local status = redis.call('HGET', job, 'status')
-    if not status then return -1 end
-    if status ~= 'queued' and status ~= 'running' then return 0 end
-    redis.call('XADD', commands, '*', 'command', command)
-    return 1
-    """
-    return int(await run_script(redis, lua, keys._asdict(), command=command))
-
-
-async def cancel_queued(redis: RedisClient, keys: JobKeys, *, event: SolveFailed, now: float, ttl: int) -> bool:
-    """Cancel a job that no worker has claimed yet, with its only event; return False if one has."""
-    lua = """
-    if redis.call('HGET', job, 'status') ~= 'queued' then return 0 end
-    redis.call('XADD', events, number .. '-0', 'type', event_type, 'data', data)
-    redis.call('HSET', job, 'status', 'cancelled', 'ended', now)
-    for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ttl) end
-    return 1
-    """
-    return bool(await run_script(redis, lua, keys._asdict(), **_fields(event), now=now, ttl=ttl))
+    async def _run_claimed(self, epoch: int, lua: str, **arguments: str | float) -> bool:
+        check = "if redis.call('HGET', job, 'epoch') ~= epoch then return 0 end"
+        return bool(await self._run(f"{check} {lua} return 1", epoch=epoch, **arguments))
 
 
 def _fields(event: AnySolveEvent) -> dict[str, str | int]:

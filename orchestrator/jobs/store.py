@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
@@ -13,30 +13,28 @@ from typing import Any, TypeVar, cast
 import anyio
 import stamina
 from docket import Docket
-from pydantic import TypeAdapter
+from pydantic_core import from_json
 from redis.exceptions import RedisError, ResponseError
 
-from orchestrator.jobs import scripts
 from orchestrator.jobs.job import LIVE, ClaimedJob, ClaimLost, Job, JobClaimed, JobCommand, JobStatus
-from orchestrator.jobs.scripts import JobKeys
+from orchestrator.jobs.scripts import JobKeys, JobScripts
 from orchestrator.journal import Record
 from orchestrator.request import SolveRequest
 from services.call_context import CallContext, new_id
-from services.contracts.errors import ProblemDetails
 from services.contracts.events import SOLVE_EVENT, AnySolveEvent, SolveFailed, SolveFinished
-from services.contracts.solve import SolveResult
 from services.errors import IdempotencyConflict, NotFound, NotReady
 from services.redis import RedisClient
 
+TASK = "run_job"
+"""The name of docket's task for a job."""
 FOLLOW_MS = 2_000
-"""How long a follower waits for an event before it checks that the job still exists."""
+"""Time after which a follower without a new event checks that the job still exists."""
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 """This process's name as the worker of a job."""
 RECONNECT_SECONDS = 1.0
 OUTAGE_SECONDS = 30.0
-"""How long a worker retries while the store cannot be reached."""
+"""Time in which a worker retries while the store cannot be reached."""
 
-_RESULT = TypeAdapter(SolveResult)
 ResultT = TypeVar("ResultT")
 
 
@@ -50,10 +48,11 @@ class JobStore:
         self.docket = docket
         self.ttl = round(ttl)
         self.lease = lease
+        self.lease_ms = round(lease * 1_000)
         self.durable = durable
 
     async def submit(self, request: SolveRequest, body: str, key: str | None, call: CallContext) -> Job:
-        """Store a job, or return the one submitted earlier under the same `key` with the same `body`.
+        """Store and enqueue a job, or return the one submitted earlier under the same `key` with the same `body`.
 
         Raises `IdempotencyConflict`, `NotReady`.
         """
@@ -66,41 +65,36 @@ class JobStore:
                     job_id, _, first_digest = _text(await redis.get(name)).partition(" ")
                     if first_digest != digest:
                         raise IdempotencyConflict("this Idempotency-Key was used with another body")
-                    if await redis.exists(JobKeys.of(job_id).job):
-                        return await self.get(job_id)
-            stored = request.model_dump_json()
-            await scripts.create(
-                redis, JobKeys.of(job_id), request=stored, now=time.time(), tenant=call.tenant, traceparent=call.traceparent
+            await JobScripts(redis, JobKeys.of(job_id)).create(
+                request=request.model_dump_json(),
+                now=time.time(),
+                tenant=call.tenant,
+                traceparent=call.traceparent or "",
             )
-        return await self.get(job_id)
+            job = await self.get(job_id)
+            if job.status == "queued":
+                await self.docket.add(TASK, key=job_id)(job_id)
+        return job
 
     async def get(self, job_id: str, tenant: str | None = None) -> Job:
         """Return a job, of `tenant` if one is given. Raises `NotFound`, `NotReady`."""
         async with self._client() as redis:
             fields = _fields(await redis.hgetall(JobKeys.of(job_id).job))
             if not fields or tenant not in {None, fields["tenant"]}:
-                raise _not_found(job_id)
-            status = cast("JobStatus", fields["status"])
-            events = [] if status in LIVE else await self._events(redis, job_id)
-        last = events[-1] if events else None
-        return Job(
-            id=job_id,
-            status=status,
-            events_url=f"/jobs/{job_id}/events",
-            durable=self.durable,
-            created=float(fields["created"]),
-            started=_number(fields.get("started")),
-            ended=_number(fields.get("ended")),
-            worker=fields.get("worker"),
-            request=SolveRequest.model_validate_json(fields["request"]),
-            result=_RESULT.validate_python(_payload(last)) if isinstance(last, SolveFinished) else None,
-            error=_problem(last) if isinstance(last, SolveFailed) else None,
-        )
+                raise _unknown_job(job_id)
+            events = [] if fields["status"] in LIVE else await self._events(redis, job_id)
+        last, ended = events[-1] if events else None, dict[str, Any]()
+        if isinstance(last, SolveFinished):
+            ended["result"] = last.model_dump()
+        elif isinstance(last, SolveFailed):
+            ended["error"] = {**last.model_dump(), "type": f"urn:counterpoint:error:{last.code}"}
+        own = {"id": job_id, "events_url": f"/jobs/{job_id}/events", "durable": self.durable}
+        return Job.model_validate({**fields, **own, **ended, "request": from_json(fields["request"])})
 
     async def cancel_queued(self, job_id: str, event: SolveFailed) -> bool:
         """Cancel a job that no worker has claimed yet; return False if one has. Raises `NotReady`."""
         async with self._client() as redis:
-            cancelled = await scripts.cancel_queued(redis, JobKeys.of(job_id), event=event, now=time.time(), ttl=self.ttl)
+            cancelled = await JobScripts(redis, JobKeys.of(job_id)).cancel_queued(event=event, now=time.time(), ttl=self.ttl)
             if cancelled:
                 await self.docket.cancel(job_id)
             return cancelled
@@ -108,9 +102,9 @@ class JobStore:
     async def send_command(self, job_id: str, command: JobCommand) -> bool:
         """Send a command to the job's worker; return False if the job has ended. Raises `NotFound`, `NotReady`."""
         async with self._client() as redis:
-            sent = await scripts.send_command(redis, JobKeys.of(job_id), command=command)
+            sent = await JobScripts(redis, JobKeys.of(job_id)).send_command(command=command)
         if sent < 0:
-            raise _not_found(job_id)
+            raise _unknown_job(job_id)
         return bool(sent)
 
     async def commands(self, job_id: str) -> AsyncIterator[JobCommand]:
@@ -137,11 +131,13 @@ class JobStore:
                 yield SOLVE_EVENT.validate_json(fields["data"])
 
     async def queue_length(self) -> tuple[float, float]:
-        """Return how many jobs wait for a worker and how many workers have; NaN where the store cannot be reached."""
+        """Return the numbers of jobs that wait for a worker and that a worker has; NaN where the store cannot be reached."""
         try:
             async with self._client() as redis:
                 total = await redis.xlen(self.docket.stream_key) + await redis.zcard(self.docket.queue_key)
-                delivered = await self._delivered(redis)
+                delivered = 0
+                with suppress(ResponseError):  # the group exists only after a first worker has connected
+                    delivered = (await redis.xpending(self.docket.stream_key, self.docket.worker_group_name))["pending"]
         except NotReady:
             return math.nan, math.nan
         return float(max(0, total - delivered)), float(delivered)
@@ -152,27 +148,27 @@ class JobStore:
 
     async def renew(self, job: ClaimedJob) -> None:
         """Keep the claim for another lease. Raises `ClaimLost`, `NotReady`."""
-        await self._write(job, partial(scripts.renew, lease_ms=self._lease_ms))
+        await self._write(job, partial(JobScripts.renew, lease_ms=self.lease_ms))
 
     async def release(self, job: ClaimedJob) -> None:
         """Give the claim up, so that another worker can claim the job at once. Raises `ClaimLost`, `NotReady`."""
-        await self._write(job, scripts.release)
+        await self._write(job, JobScripts.release)
 
     async def append(self, job: ClaimedJob, event: AnySolveEvent) -> None:
         """Add an event under its number. Raises `ClaimLost`, `NotReady`."""
-        await self._write(job, partial(scripts.append_event, event=event))
+        await self._write(job, partial(JobScripts.append_event, event=event))
 
     async def record(self, job: ClaimedJob, key: str, record: Record) -> None:
         """Record a call in the job's journal. Raises `ClaimLost`, `NotReady`."""
-        await self._write(job, partial(scripts.record_call, call=key, record=record.model_dump_json()))
+        await self._write(job, partial(JobScripts.record_call, call=key, record=record.model_dump_json()))
 
     async def finish(self, job: ClaimedJob, status: JobStatus, event: AnySolveEvent) -> None:
         """End a job with its last event. Raises `ClaimLost`, `NotReady`."""
-        await self._write(job, partial(scripts.finish, event=event, status=status, now=time.time(), ttl=self.ttl))
+        await self._write(job, partial(JobScripts.finish, event=event, status=status, now=time.time(), ttl=self.ttl))
 
     async def _claim(self, job_id: str, redis: RedisClient) -> ClaimedJob | None:
         keys = JobKeys.of(job_id)
-        epoch = await scripts.claim(redis, keys, now=time.time(), lease_ms=self._lease_ms, worker=WORKER)
+        epoch = await JobScripts(redis, keys).claim(now=time.time(), lease_ms=self.lease_ms, worker=WORKER)
         if epoch < 0:
             raise JobClaimed(job_id)
         if not epoch:
@@ -190,10 +186,10 @@ class JobStore:
             records={key: Record.model_validate_json(record) for key, record in records.items()},
         )
 
-    async def _write(self, job: ClaimedJob, step: Callable[[RedisClient, JobKeys, int], Awaitable[bool]]) -> None:
+    async def _write(self, job: ClaimedJob, step: Callable[[JobScripts, int], Awaitable[bool]]) -> None:
         """Run a step of a claimed job under its epoch; where that fails, the job is `lost`."""
         try:
-            written = await self._retry(lambda redis: step(redis, JobKeys.of(job.id), job.epoch))
+            written = await self._retry(lambda redis: step(JobScripts(redis, JobKeys.of(job.id)), job.epoch))
         except NotReady:
             job.lost = True
             raise
@@ -209,22 +205,12 @@ class JobStore:
                     return await operation(redis)
         raise AssertionError("retrying ended without a result")
 
-    @property
-    def _lease_ms(self) -> int:
-        return round(self.lease * 1_000)
-
     async def _status(self, job_id: str) -> JobStatus:
         async with self._client() as redis:
             status = await redis.hget(JobKeys.of(job_id).job, "status")
         if status is None:
-            raise _not_found(job_id)
+            raise _unknown_job(job_id)
         return cast("JobStatus", _text(status))
-
-    async def _delivered(self, redis: RedisClient) -> int:
-        try:
-            return (await redis.xpending(self.docket.stream_key, self.docket.worker_group_name))["pending"]
-        except ResponseError:
-            return 0  # the group exists only after a first worker has connected
 
     async def _read(self, stream: str, after: str, *, wait: bool) -> list[tuple[str, dict[str, str]]]:
         async with self._client() as redis:
@@ -246,16 +232,7 @@ class JobStore:
             raise NotReady(f"jobs are stored in Redis, which cannot be reached: {error}", retry_after=1) from error
 
 
-def _payload(event: SolveFinished | SolveFailed) -> dict[str, Any]:
-    """Return the fields of the result or the problem that a last event carries."""
-    return event.model_dump(exclude={"solve_id", "seq", "spent", "type"}, by_alias=True)
-
-
-def _problem(event: SolveFailed) -> ProblemDetails:
-    return ProblemDetails.model_validate({**_payload(event), "type": f"urn:counterpoint:error:{event.code}"})
-
-
-def _not_found(job_id: str) -> NotFound:
+def _unknown_job(job_id: str) -> NotFound:
     return NotFound(f"there is no job {job_id[:64]}, or it has expired")
 
 
@@ -265,7 +242,3 @@ def _text(value: object) -> str:
 
 def _fields(fields: dict[object, object]) -> dict[str, str]:
     return {_text(key): _text(value) for key, value in fields.items()}
-
-
-def _number(text: str | None) -> float | None:
-    return None if text is None else float(text)

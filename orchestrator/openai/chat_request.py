@@ -132,15 +132,11 @@ class ChatRequest(BaseModel):
             },
             "trace": "summary",
         }
-        return _validated(SolveRequest, body)
+        return validated(SolveRequest, body)
 
 
-def parse(body: object) -> ChatRequest:
+def validated(kind: type[ModelT], body: object) -> ModelT:
     """Validate a decoded body. Raises `InvalidRequest`."""
-    return _validated(ChatRequest, body)
-
-
-def _validated(kind: type[ModelT], body: object) -> ModelT:
     try:
         return kind.model_validate(body)
     except ValidationError as error:

@@ -8,8 +8,6 @@ from pydantic import BaseModel
 
 from services.errors import NotFound
 
-OWNER = "counterpoint"
-
 
 @dataclass(frozen=True, slots=True)
 class Preset:
@@ -35,7 +33,7 @@ class ModelEntry(BaseModel):
     id: str
     object: str = "model"
     created: int
-    owned_by: str = OWNER
+    owned_by: str = "counterpoint"
 
 
 class ModelList(BaseModel):

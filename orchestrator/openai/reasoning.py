@@ -1,15 +1,7 @@
 """The exchange between actor and critic as the reasoning text that a chat frontend shows."""
 
 from orchestrator.narration import Style, narrate
-from services.contracts.events import (
-    CandidateFinished,
-    CandidateJudged,
-    CandidateStarted,
-    SolveEvent,
-    StepJudged,
-    StepWritten,
-    VotesChanged,
-)
+from services.contracts import events
 
 STYLE = Style(
     draft="**Draft {candidate}**",
@@ -34,7 +26,7 @@ class ReasoningText:
     def __init__(self) -> None:
         self._source: str | None = None
 
-    def add(self, event: SolveEvent) -> str:
+    def add(self, event: events.SolveEvent) -> str:
         """Return the text that an event adds; empty for an event that is not shown."""
         line = narrate(event, STYLE)
         if line is None:
@@ -46,14 +38,14 @@ class ReasoningText:
         return f"\n{line}\n" if line.startswith("**") else f"\n[{source}] {line}\n"
 
 
-def _source(event: SolveEvent) -> str:
+def _source(event: events.SolveEvent) -> str:
     """Return the label of the paragraph that an event belongs to."""
     match event:
-        case CandidateStarted() | StepWritten() | CandidateFinished():
+        case events.CandidateStarted() | events.StepWritten() | events.CandidateFinished():
             return event.candidate
-        case StepJudged() | CandidateJudged():
+        case events.StepJudged() | events.CandidateJudged():
             return f"critique of {event.candidate}"
-        case VotesChanged():
+        case events.VotesChanged():
             return "votes"
         case _:
             return "degraded"

@@ -11,10 +11,10 @@ from pydantic_core import from_json
 from starlette.responses import Response
 
 from orchestrator.openai import wire
-from orchestrator.openai.chat_request import BODY, ChatRequest, parse
+from orchestrator.openai.chat_request import BODY, ChatRequest, validated
 from orchestrator.openai.presets import PRESETS, ModelEntry, ModelList, preset
 from orchestrator.openai.reasoning import ReasoningText
-from orchestrator.openai.wire import Chunk, Completion
+from orchestrator.openai.wire import ChatChunk, ChatCompletion
 from orchestrator.runner import Runner, RunOptions
 from services.call_context import CallContext, call_context, new_id
 from services.contracts.events import AnySolveEvent, StepWritten
@@ -100,8 +100,8 @@ class _CompletionStream:
     async def _delta(self, delta: dict[str, str], finish: str | None = None) -> None:
         await self.emit(self._chunk([{"index": 0, "delta": delta, "finish_reason": finish}], None))
 
-    def _chunk(self, choices: list[dict[str, object]], usage: dict[str, object] | None) -> Chunk:
-        return Chunk(id=self.id, created=self.created, model=self.request.model, choices=choices, usage=usage)
+    def _chunk(self, choices: list[dict[str, object]], usage: dict[str, object] | None) -> ChatChunk:
+        return ChatChunk(id=self.id, created=self.created, model=self.request.model, choices=choices, usage=usage)
 
 
 async def _body(request: Request) -> object:
@@ -128,42 +128,38 @@ def router(runner: Runner) -> APIRouter:
         preset(model)
         return ModelEntry(id=model, created=started)
 
-    @routes.post("/chat/completions", response_model=Completion, responses=RESPONSES, openapi_extra=REQUEST)
+    @routes.post("/chat/completions", response_model=ChatCompletion, responses=RESPONSES, openapi_extra=REQUEST)
     async def complete(request: Request, call: Call) -> EventStreamResponse | OwnedJSONResponse:
         """Solve the problem of a conversation; the exchange between actor and critic is the reasoning."""
-        chat = parse(await _body(request))
-        solve, how = chat.solve_request(), RunOptions(plain=chat.preset.plain and chat.strategy is None)
+        chat = validated(ChatRequest, await _body(request))
+        solve, options = chat.solve_request(), RunOptions(plain=chat.preset.plain and chat.strategy is None)
 
         async def produce(emit: Emit) -> None:
             stream = _CompletionStream(chat, emit)
             await runner.admit(solve)
             await stream.start()
-            await stream.finish(await runner.run(solve, call, stream.on_event, how))
+            await stream.finish(await runner.run(solve, call, stream.on_event, options))
 
-        async def work() -> Completion:
+        async def work() -> ChatCompletion:
             reasoning, texts = ReasoningText(), list[str]()
 
             async def on_event(event: AnySolveEvent) -> None:
                 texts.append(reasoning.add(event))
 
             await runner.admit(solve)
-            result = await runner.run(solve, call, on_event, how)
+            result = await runner.run(solve, call, on_event, options)
             only_drafts = solve.strategy is not None and solve.strategy.only_drafts
-            return _completion(chat, result, "" if only_drafts else "".join(texts))
+            message = {"role": "assistant", "content": result.solution}
+            if not only_drafts and any(texts):
+                message["reasoning_content"] = message["reasoning"] = "".join(texts)
+            return ChatCompletion(
+                id=new_id("chatcmpl"),
+                created=int(time.time()),
+                model=chat.model,
+                choices=[{"index": 0, "message": message, "finish_reason": wire.finish_reason(result)}],
+                usage=wire.usage(result, chat.ignored),
+            )
 
         return EventStreamResponse(produce, wire=WIRE) if chat.stream else OwnedJSONResponse(work, refuse=wire.refuse)
 
     return routes
-
-
-def _completion(chat: ChatRequest, result: SolveResult, reasoning: str) -> Completion:
-    message = {"role": "assistant", "content": result.solution}
-    if reasoning:
-        message |= {"reasoning_content": reasoning, "reasoning": reasoning}
-    return Completion(
-        id=new_id("chatcmpl"),
-        created=int(time.time()),
-        model=chat.model,
-        choices=[{"index": 0, "message": message, "finish_reason": wire.finish_reason(result)}],
-        usage=wire.usage(result, chat.ignored),
-    )

@@ -39,7 +39,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 """Error responses of the routes, for the OpenAPI description."""
 
 
-class Chunk(BaseModel):
+class ChatChunk(BaseModel):
     """A `chat.completion.chunk`: one delta, or the usage at the end."""
 
     id: str
@@ -50,7 +50,7 @@ class Chunk(BaseModel):
     usage: dict[str, Any] | None = None
 
 
-class Completion(BaseModel):
+class ChatCompletion(BaseModel):
     """A `chat.completion`: the whole response."""
 
     id: str
@@ -65,13 +65,8 @@ def encode(item: BaseModel | CounterpointError) -> bytes:
     """Encode a chunk, or an error after the first one, as a server-sent event."""
     if isinstance(item, CounterpointError):
         return b"data: " + json.dumps(error_body(item)).encode() + b"\n\n"
-    return (
-        b"data: " + item.model_dump_json(exclude_none=False, exclude={"usage"} if _plain(item) else None).encode() + b"\n\n"
-    )
-
-
-def _plain(item: BaseModel) -> bool:
-    return getattr(item, "usage", None) is None
+    without = {"usage"} if getattr(item, "usage", None) is None else None
+    return b"data: " + item.model_dump_json(exclude=without).encode() + b"\n\n"
 
 
 def refuse(error: CounterpointError) -> Response:

@@ -30,18 +30,18 @@ class PendingCandidate:
     round: int = 0
 
 
-async def _ignore(_number: int, _item: object) -> None:
-    return
+async def ignore_progress(_number: int, _item: object) -> None:
+    """Do nothing with a step or a candidate of a call."""
 
 
 @dataclass(frozen=True, slots=True)
 class DraftOptions:
-    """How the actor writes in one call: temperature and length, if not the solve's, and callbacks for its progress."""
+    """Options of a call of the actor: temperature and length, if not the solve's, and callbacks for its progress."""
 
     temperature: float | None = None
     max_tokens: int | None = None
-    on_candidate: OnCandidate = _ignore
-    on_step: OnStep = _ignore
+    on_candidate: OnCandidate = ignore_progress
+    on_step: OnStep = ignore_progress
 
     def max_completion(self, solve: Solve) -> int:
         """Return the most tokens of a completion."""
@@ -64,15 +64,14 @@ async def draft(
     size = CallSize(bound, expected, options.max_completion(solve), n=len(pending), judgement=judgement)
 
     async def send(grant: Grant, sampling: Sampling) -> list[Candidate | None]:
-        leased = pending[: grant.lease.n]
         body = DraftRequest(
             messages=solve.messages,
-            n=len(leased),
+            n=grant.lease.n,
             sampling=options.apply(sampling, solve),
             allowance=grant.lease.allowance,
             plain=solve.plain,
         )
-        return await _write(solve, solve.actor.draft(body, solve.next_call()), grant, leased, options)
+        return await _write(solve, solve.actor.draft(body, solve.next_call()), grant, pending, options)
 
     return await LeasedCall(solve, "actor", size, place).run(send)
 
@@ -90,7 +89,7 @@ async def refine(
 
     Raises `LimitReached`, also if an attempt of the length of what it replaces and its verdict cannot both be leased.
     """
-    bound, expected = estimates.refine_prompt(solve.actor.card, solve.texts, original)
+    bound, expected = estimates.refine_prompt(solve, original)
     longest = options.max_completion(solve)
     size = CallSize(
         bound,
@@ -103,17 +102,16 @@ async def refine(
     )
 
     async def send(grant: Grant, sampling: Sampling) -> list[Candidate | None]:
-        leased = pending[: grant.lease.n]
         body = RefineRequest(
             messages=solve.messages,
             solution=original.text,
             critique=original.critique,
             keep_steps=keep_steps,
-            n=len(leased),
+            n=grant.lease.n,
             sampling=options.apply(sampling, solve),
             allowance=grant.lease.allowance,
         )
-        return await _write(solve, solve.actor.refine(body, solve.next_call()), grant, leased, options)
+        return await _write(solve, solve.actor.refine(body, solve.next_call()), grant, pending, options)
 
     try:
         return await LeasedCall(solve, "actor", size, place).run(send)
@@ -128,6 +126,7 @@ async def _write(
     solve: Solve, stream: DraftStream, grant: Grant, pending: Sequence[PendingCandidate], options: DraftOptions
 ) -> list[Candidate | None]:
     written: dict[int, Candidate] = {}
+    pending = pending[: grant.lease.n]
     ids = [candidate.id for candidate in pending]
     solve.candidates.reserve(ids, grant.reserved)
     try:
@@ -140,7 +139,7 @@ async def _write(
                     await solve.emit(StepWritten(candidate=ids[event.sample], index=event.index, text=event.text))
                     await options.on_step(event.sample, WrittenStep(index=event.index, text=event.text))
                 else:
-                    await _finish(solve, pending[event.sample], event, written, options.on_candidate)
+                    await _finish(solve, pending[event.sample], event, written, options)
         if not written:
             raise CallFailed("actor", EngineFailed("the actor ended without a candidate"))
     except CallFailed as failure:
@@ -164,11 +163,7 @@ async def _start(solve: Solve, pending: Sequence[PendingCandidate]) -> None:
 
 
 async def _finish(
-    solve: Solve,
-    pending: PendingCandidate,
-    event: CandidateEvent,
-    written: dict[int, Candidate],
-    on_candidate: OnCandidate,
+    solve: Solve, pending: PendingCandidate, event: CandidateEvent, written: dict[int, Candidate], options: DraftOptions
 ) -> None:
     if event.finish_reason in {"failed", "cancelled"}:
         solve.degrade("actor_failed", f"the writing of {pending.id} {event.finish_reason}")
@@ -188,7 +183,7 @@ async def _finish(
     await solve.emit(
         CandidateFinished(candidate=candidate.id, answer=candidate.answer, finish_reason=candidate.finish_reason)
     )
-    await on_candidate(event.sample, candidate)
+    await options.on_candidate(event.sample, candidate)
 
 
 async def _fail(solve: Solve, pending: PendingCandidate) -> None:

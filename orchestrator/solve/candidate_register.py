@@ -12,7 +12,7 @@ class CandidateRegister:
     """Every candidate of one solve, by id, from the moment its writing starts."""
 
     _complete: dict[str, Candidate] = field(default_factory=dict[str, Candidate])
-    _unfinished: dict[str, None] = field(default_factory=dict[str, None])
+    _unfinished: dict[str, bool] = field(default_factory=dict[str, bool])
     _reserved: dict[str, Lease] = field(default_factory=dict[str, Lease])
     _sampled: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -27,15 +27,11 @@ class CandidateRegister:
     def start(self, candidate_id: str) -> bool:
         """Register that a candidate is being written. Return False if it was already, by an attempt that failed."""
         started = candidate_id not in self._unfinished
-        self._unfinished[candidate_id] = None
+        self._unfinished[candidate_id] = True
         return started
 
-    def finish(self, candidate: Candidate) -> None:
-        """Register a candidate whose writing has ended."""
-        self.cut(candidate)
-
-    def cut(self, candidate: Candidate) -> bool:
-        """Register a candidate as far as it was written. Return True if its writing had not ended."""
+    def finish(self, candidate: Candidate) -> bool:
+        """Register a candidate, complete or cut, as far as it was written. Return True if it was being written."""
         self._complete[candidate.id] = candidate
         return self._end(candidate.id)
 
@@ -79,6 +75,4 @@ class CandidateRegister:
         return self._sampled.get(candidate.id, candidate.completion_tokens)
 
     def _end(self, candidate_id: str) -> bool:
-        started = candidate_id in self._unfinished
-        self._unfinished.pop(candidate_id, None)
-        return started
+        return self._unfinished.pop(candidate_id, False)

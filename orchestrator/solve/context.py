@@ -17,7 +17,7 @@ from orchestrator.candidates import Candidate
 from orchestrator.ports import CallFailed
 from orchestrator.selection import Poll
 from orchestrator.solve import actor_calls, critic_calls, estimates
-from orchestrator.solve.actor_calls import DraftOptions, OnCandidate, OnStep, PendingCandidate
+from orchestrator.solve.actor_calls import DraftOptions, OnCandidate, OnStep, PendingCandidate, ignore_progress
 from orchestrator.solve.estimates import Mode
 from orchestrator.solve.pipelining import PipelinedDraft, PipelineOptions
 from orchestrator.solve.state import Attempt, Outcome, Solve
@@ -31,11 +31,7 @@ WARM = 0.5
 """The lowest temperature of samples that must differ; a second sample at temperature 0 would repeat the first."""
 
 EXPECTED_STEPS = 8
-"""Steps of a solution that is not yet written."""
-
-
-async def _ignore(_number: int, _item: object) -> None:
-    return
+"""The expected number of steps of a solution that is not yet written."""
 
 
 @dataclass(slots=True)
@@ -88,7 +84,7 @@ class Context:
             return (await actor_calls.draft(self.solve, [pending], self._judgement(judge), place, options))[0]
 
         if pipeline is None:
-            candidate = await write(_ignore)
+            candidate = await write(ignore_progress)
         else:
             candidate = await PipelinedDraft(self.solve, pending, pipeline, (*self.path, 0, 4, number)).run(write)
         assert candidate is not None  # noqa: S101 - a draft of one sample is a candidate or an error
@@ -101,7 +97,7 @@ class Context:
         *,
         judge: Depth | None = None,
         temperature: float | None = None,
-        on_candidate: OnCandidate = _ignore,
+        on_candidate: OnCandidate = ignore_progress,
     ) -> list[Candidate | None]:
         """Write `n` first attempts in one call, or as many as the budget allows; None stands for one that failed.
 
@@ -152,7 +148,7 @@ class Context:
                 raise
 
         if pipeline is None:
-            return await write(_ignore)
+            return await write(ignore_progress)
         check_place = (*self.path, number, 4, *_numbers(original.id))
         return await PipelinedDraft(self.solve, pending, pipeline, check_place).run(write)
 
@@ -193,10 +189,13 @@ class Context:
         """
         if candidate.judged_at(depth) or self.solve.critic_unavailable:
             return candidate
-        judgement = await self._critique(candidate, depth, explain)
-        if judgement is None:
-            return candidate
-        critique, tokens = judgement
+        critique, tokens = Critique(depth=depth, verdict="unsure", unparsable=True), 0
+        if candidate.steps:
+            place = (*self.path, candidate.round, 1 + DEPTHS.index(depth), *_numbers(candidate.id))
+            judgement = await critic_calls.critique(self.solve, candidate, depth, explain, place)
+            if judgement is None:
+                return candidate
+            critique, tokens = judgement
         if critique.unparsable:
             self.solve.degrade("critique_unparsable", f"the critique of {candidate.id} at depth {depth} could not be read")
         judged = candidate.judged(critique, tokens)
@@ -263,14 +262,6 @@ class Context:
         """Send an event to the followers of the solve."""
         await self.solve.emit(event)
 
-    async def _critique(
-        self, candidate: Candidate, depth: Depth, explain: Literal["first", "all"]
-    ) -> tuple[Critique, int] | None:
-        if not candidate.steps:
-            return Critique(depth=depth, verdict="unsure", unparsable=True), 0
-        place = (*self.path, candidate.round, 1 + DEPTHS.index(depth), *_numbers(candidate.id))
-        return await critic_calls.critique(self.solve, candidate, depth, explain, place)
-
     def _id(self, number: int) -> str:
         return "c" + "-".join(str(k) for k in (*self.path, number))
 
@@ -279,8 +270,7 @@ class Context:
         if depth is None or self.solve.critic_unavailable:
             return None
         steps = EXPECTED_STEPS if like is None else len(like.steps)
-        words = estimates.explanation_tokens(like)
-        return estimates.judgement_size(self.solve.critic.card, depth, self.solve.texts, steps, words)
+        return estimates.judgement_size(self.solve, depth, steps, estimates.explanation_tokens(like))
 
 
 def _numbers(candidate_id: str) -> tuple[int, ...]:

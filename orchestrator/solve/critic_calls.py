@@ -25,7 +25,7 @@ async def critique(
     """
     steps = tuple(step.text for step in candidate.steps)
     max_completion = estimates.critique_completion(depth, len(steps), solve.critique_tokens)
-    bound, expected = estimates.critique_prompt(solve.critic.card, depth, solve.texts, steps)
+    bound, expected = estimates.critique_prompt(solve, depth, steps)
     reserved = solve.candidates.take_reservation(candidate.id) if use_reservation else None
 
     async def send(grant: Grant, sampling: Sampling) -> tuple[Critique, int]:

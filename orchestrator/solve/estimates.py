@@ -30,7 +30,7 @@ EXPLANATION_TOKENS = 192
 """Expected length of a critique in words, before one of the same solve is known."""
 
 Mode = Literal["rewrite", "rewind", "auto"]
-"""How a refinement starts: from nothing, after the steps before the first error, or after them where that promises more."""
+"""The start of a refinement: from nothing, after the steps before the first error, or whichever of the two promises more."""
 
 
 def prompt_size(
@@ -59,11 +59,10 @@ def critique_completion(depth: Depth, steps: int, max_tokens: int) -> int:
     return {"verdict": STEP_TOKENS, "labels": STEP_TOKENS * (steps + 2), "explain": max_tokens}[depth]
 
 
-def judgement_size(
-    card: ModelCard | None, depth: Depth, texts: Iterable[str], steps: int, explanation: int = EXPLANATION_TOKENS
-) -> CallSize:
+def judgement_size(solve: Solve, depth: Depth, steps: int, explanation: int) -> CallSize:
     """Return the size of judging a solution of `steps` steps, without the tokens of the solution itself."""
-    bound, expected = prompt_size(card, depth, texts)
+    card = solve.critic.card
+    bound, expected = prompt_size(card, depth, solve.texts)
     markers = card.markers.get(depth, STEP_TOKENS) if card else STEP_TOKENS
     return CallSize(
         max_prompt=bound + STEP_TOKENS * steps,
@@ -81,10 +80,10 @@ def explanation_tokens(candidate: Candidate | None) -> int:
     return ceil(candidate.critique_tokens * len(candidate.steps) / explained) + STEP_TOKENS
 
 
-def critique_prompt(card: ModelCard | None, depth: Depth, texts: Iterable[str], steps: Iterable[str]) -> tuple[int, int]:
+def critique_prompt(solve: Solve, depth: Depth, steps: Iterable[str]) -> tuple[int, int]:
     """Return the bound and the expected length, in tokens, of the prompt for judging these steps."""
-    bound, expected = prompt_size(card, depth, texts)
-    size = reads(card, depth) * sum(len(text.encode()) + STEP_TOKENS for text in steps)
+    bound, expected = prompt_size(solve.critic.card, depth, solve.texts)
+    size = reads(solve.critic.card, depth) * sum(len(text.encode()) + STEP_TOKENS for text in steps)
     return bound + ceil(size), expected + ceil(size / BYTES_PER_TOKEN)
 
 
@@ -93,10 +92,12 @@ def reads(card: ModelCard | None, depth: Depth) -> float:
     return card.reads.get(depth, 1.0) if card else 1.0
 
 
-def refine_prompt(card: ModelCard | None, texts: Iterable[str], original: Candidate) -> tuple[int, int]:
+def refine_prompt(solve: Solve, original: Candidate) -> tuple[int, int]:
     """Return the bound and the expected length, in tokens, of the prompt with a solution and its critique."""
     explanations = [entry.text for entry in original.critique.explanations] if original.critique else []
-    bound, expected = prompt_size(card, "refine", [*texts, original.text, *explanations], density(original))
+    bound, expected = prompt_size(
+        solve.actor.card, "refine", [*solve.texts, original.text, *explanations], density(original)
+    )
     return bound + STEP_TOKENS * len(original.steps), expected
 
 
@@ -136,10 +137,9 @@ def steps_to_keep(solve: Solve, candidate: Candidate, mode: Mode) -> int:
 
 def _round_charges(solve: Solve, candidate: Candidate, judge: Depth) -> tuple[Charge, Charge, Charge]:
     """Return the expected charges of a round: an explanation, a refinement of the same length, and its judgement."""
-    steps, tokens, texts, card = len(candidate.steps), length(candidate), solve.texts, solve.critic.card
-    words = explanation_tokens(candidate)
-    explain, verdict = (judgement_size(card, depth, texts, steps, words) for depth in ("explain", judge))
-    _, refine = refine_prompt(solve.actor.card, texts, candidate)
+    steps, tokens, words = len(candidate.steps), length(candidate), explanation_tokens(candidate)
+    explain, verdict = (judgement_size(solve, depth, steps, words) for depth in ("explain", judge))
+    _, refine = refine_prompt(solve, candidate)
     return (
         _charge(explain.expected_prompt + ceil(explain.reads * tokens), STEP_TOKENS * 4),
         _charge(refine, tokens),

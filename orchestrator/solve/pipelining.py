@@ -21,7 +21,7 @@ from orchestrator.solve import critic_calls, estimates
 from orchestrator.solve.actor_calls import OnStep, PendingCandidate
 from orchestrator.solve.state import Solve
 from services.contracts.calls import WrittenStep
-from services.contracts.critique import Critique, Depth
+from services.contracts.critique import Depth
 from services.contracts.events import CandidateFinished
 
 MAX_CHECKS = 10_000
@@ -33,7 +33,7 @@ DEPTH: Depth = "labels"
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """When a solution is read while it is written, and how sure of an error the critic must be to end the writing."""
+    """The steps between two checks, the confidence that makes an error certain, and whether it ends the writing."""
 
     every: int
     sure: float
@@ -75,7 +75,7 @@ class PipelinedDraft:
         else:
             candidate = self.candidate.judged(self.latest.critique)
         candidate = replace(candidate, completion_tokens=self.solve.candidates.sampled(candidate))
-        if self.solve.candidates.cut(candidate):
+        if self.solve.candidates.finish(candidate):
             await self.solve.emit(CandidateFinished(candidate=candidate.id, answer=None, finish_reason="cancelled"))
         return candidate
 
@@ -115,7 +115,7 @@ class PipelinedDraft:
         if critique.unparsable:
             return True
         self.latest = part.judged(critique)
-        p = p_of_first_error(critique)
+        p = next((label.p_correct for label in critique.labels if label.index == critique.first_error), None)
         if self.options.abort and p is not None and 1.0 - p >= self.options.sure and self._affordable(part):
             self.latest = part.judged(critique.model_copy(update={"verdict": "incorrect", "p_correct": p}))
             self.flawed = True
@@ -132,8 +132,3 @@ class PipelinedDraft:
 
     def _is_whole(self, part: Candidate) -> bool:
         return self.candidate is not None and len(part.steps) == len(self.candidate.steps)
-
-
-def p_of_first_error(critique: Critique) -> float | None:
-    """Return p_correct of the first step that is labelled wrong; None if there is none, or no probability."""
-    return next((label.p_correct for label in critique.labels if label.index == critique.first_error), None)

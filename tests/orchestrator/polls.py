@@ -1,4 +1,4 @@
-"""Polls of candidates that are only an answer and a p_correct."""
+"""Polls for tests, of candidates that have only an answer and a p_correct."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ Sample = tuple[str | None, float | None]
 
 
 def candidate(number: int, answer: str | None, p: float | None) -> Candidate:
-    """A judged candidate; unjudged without a probability."""
+    """Return a judged candidate, or an unjudged one without a probability."""
     critique = None if p is None else Critique(depth="labels", verdict="correct" if p >= PRIOR else "incorrect", p_correct=p)
     return Candidate(f"c{number}", None, 0, "", (), answer, "stop", critique)
 
 
 def polled(given: Sequence[Sample]) -> Poll:
-    """The poll of samples in their order."""
+    """Return the poll of samples in their order."""
     poll = Poll()
     for number, (answer, p) in enumerate(given):
         known = [group.answer for group in poll.groups]

@@ -19,7 +19,7 @@ from services.settings import ActorSettings, CriticSettings
 from services.testing import serve
 
 NOWHERE = "http://127.0.0.1:9"
-"""A port that nothing listens on."""
+"""An address on which nothing listens."""
 
 
 @dataclass
@@ -31,21 +31,21 @@ class Stack:
     critic: ScriptedEngine
     services: tuple[RoleService, RoleService]
     urls: tuple[str, str, str]
-    """Of the orchestrator, the actor and the critic."""
+    """The addresses of the orchestrator, the actor and the critic."""
 
     async def solve(self, **body: Any) -> dict[str, Any]:
-        """The response of a solve that succeeds."""
+        """Solve and return the response, which must be a success."""
         response = await self.client.post("/solve", json={"problem": "Add 12 and 30 and 7.", **body})
         assert response.status_code == 200, response.text
         return response.json()
 
     @property
     def generations(self) -> int:
-        """Calls that have reached an engine."""
+        """The number of calls that have reached an engine."""
         return self.actor.generations + self.critic.generations
 
     def engine_tokens(self) -> tuple[int, int]:
-        """Tokens that each engine computed, by its own count."""
+        """Return the tokens that each engine computed, by its own count."""
         return self.actor.totals.total_tokens, self.critic.totals.total_tokens
 
 
@@ -57,7 +57,7 @@ async def stack(
     without: str | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Stack]:
-    """Serve all three; `without` a role, its address leads nowhere."""
+    """Serve all three services; the role `without` cannot be reached from the orchestrator."""
     engines = ScriptedEngine(actor), ScriptedEngine(critic)
 
     async def open_actor() -> ScriptedEngine:

@@ -1,4 +1,4 @@
-"""Hard budgets under random strategies, limits, failures and hang-ups, against real servers and scripted engines."""
+"""Hard budgets under random strategies, limits, failures and disconnects, against real servers and scripted engines."""
 
 import random
 from collections.abc import Callable
@@ -19,7 +19,7 @@ SOLVES = 3000
 PRICES: dict[str, Any] = {"actor_price_prompt": 0.001, "actor_price_completion": 0.004, "critic_price_completion": 0.002}
 ENDINGS = {
     "accepted", "agreed", "completed", "rounds", "budget", "deadline",
-    "budget_too_small", "actor_failed", "engine_failed", "deadline_exceeded", "hung up",
+    "budget_too_small", "actor_failed", "engine_failed", "deadline_exceeded", "disconnected",
 }  # fmt: skip
 
 
@@ -108,64 +108,64 @@ def _within(limits: dict[str, Any], spent: dict[str, Any]) -> bool:
     return here and all(_within(limits[role], spent[role]) for role in ("actor", "critic") if limits.get(role))
 
 
-async def _ending(running: Stack, ask: dict[str, Any], leaves_after: int | None) -> tuple[str, dict[str, Any]]:
-    """How a solve ended: its stop reason or its error's code; a client may leave after some generations."""
-    if leaves_after is None:
-        response = await running.client.post("/solve", json=ask)
+async def _ending(running: Stack, request: dict[str, Any], disconnect_after: int | None) -> tuple[str, dict[str, Any]]:
+    """Return the stop reason or the error code of a solve; its client may disconnect after some generations."""
+    if disconnect_after is None:
+        response = await running.client.post("/solve", json=request)
         body = response.json()
         return (body["stop_reason"] if response.status_code == 200 else body["code"]), body
     before, answered = running.generations, False
 
     async def post() -> None:
         nonlocal answered
-        await running.client.post("/solve", json=ask)
+        await running.client.post("/solve", json=request)
         answered = True
 
     async with anyio.create_task_group() as group:
         group.start_soon(post)
-        await wait_until(lambda: answered or running.generations >= before + leaves_after)
+        await wait_until(lambda: answered or running.generations >= before + disconnect_after)
         group.cancel_scope.cancel()
-    return "hung up", {}
+    return "disconnected", {}
 
 
-def _close(ledger: Ledger, limits: dict[str, Any]) -> bool:
-    """Whether the account is within every limit and nothing is held."""
+def _is_settled(ledger: Ledger, limits: dict[str, Any]) -> bool:
+    """Return whether the account is within every limit and nothing is held."""
     spent = ledger.spent(0).model_dump()
     nothing_held = all(node.held.tokens == 0 and node.held.calls == 0 for node in (ledger.total, *ledger.roles.values()))
     return _within(limits, spent) and ledger.open_leases == 0 and nothing_held
 
 
 async def test_thousands_of_random_solves_never_overspend_and_leave_no_lease(monkeypatch: pytest.MonkeyPatch):
-    """Every solve is an answer within its limits or a typed error; every lease is settled, whoever fails or leaves."""
+    """Every solve is an answer within its limits or a typed error, and every lease is settled."""
     ledgers: list[Ledger] = []
     build = Ledger.__init__
 
-    def remembered(self: Ledger, *args: Any) -> None:
+    def record(self: Ledger, *args: Any) -> None:
         build(self, *args)
         ledgers.append(self)
 
-    monkeypatch.setattr(Ledger, "__init__", remembered)
+    monkeypatch.setattr(Ledger, "__init__", record)
     source = random.Random(20)
     endings: dict[str, int] = {}
     options = ScriptedOptions(failure_rate=0.1, garbage_rate=0.1)
     async with stack(options, options, **PRICES) as running:
         for number in range(SOLVES):
             limits = _budget(source)
-            ask = {"strategy": _strategy(source), "budget": limits, "sampling": {"seed": number, "max_tokens": 200}}
-            leaves_after = source.randrange(1, 6) if source.random() < 0.1 else None
-            ending, body = await _ending(running, {"problem": f"Add {number} and 30 and 7.", **ask}, leaves_after)
+            request = {"strategy": _strategy(source), "budget": limits, "sampling": {"seed": number, "max_tokens": 200}}
+            disconnect_after = source.randrange(1, 6) if source.random() < 0.1 else None
+            ending, body = await _ending(running, {"problem": f"Add {number} and 30 and 7.", **request}, disconnect_after)
             endings[ending] = endings.get(ending, 0) + 1
-            assert ending in ENDINGS, (ask, body)
+            assert ending in ENDINGS, (request, body)
             await wait_until(lambda: not ledgers or ledgers[-1].open_leases == 0)
-            assert not ledgers or _close(ledgers[-1], limits), (ask, body)
+            assert not ledgers or _is_settled(ledgers[-1], limits), (request, body)
             if "stop_reason" in body:
-                assert _within(body["budget"]["limits"], body["budget"]["spent"]), (ask, body)
+                assert _within(body["budget"]["limits"], body["budget"]["spent"]), (request, body)
         await wait_until(lambda: running.actor.in_flight + running.critic.in_flight == 0)
         assert sum(running.engine_tokens()) <= sum(ledger.total.spent.tokens for ledger in ledgers)
-    often = {"accepted", "rounds", "budget", "budget_too_small", "deadline_exceeded", "hung up"}
+    often = {"accepted", "rounds", "budget", "budget_too_small", "deadline_exceeded", "disconnected"}
     assert all(endings.get(ending, 0) > 20 for ending in often), sorted(endings.items())
 
 
-def test_every_strategy_is_among_them():
-    """A strategy that is added is tried here too."""
+def test_every_strategy_is_tried():
+    """A new strategy has to be added to the random solves."""
     assert set(KINDS) == {kind.model_fields["name"].default for kind in STRATEGIES}

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 class BrokenMeter(CallMeter):
-    """A meter with a defect."""
+    """A meter that fails."""
 
     @contextmanager
     def open(self) -> Generator[None]:
@@ -32,7 +32,7 @@ class BrokenMeter(CallMeter):
 
 
 class BrokenMetrics(OrchestratorMetrics):
-    """Metrics whose meters have a defect."""
+    """Metrics whose meters fail."""
 
     def meter(self, role: Any, verb: str, solve: str) -> CallMeter:  # noqa: ARG002 - the signature it overrides
         """Return the meter of a call."""
@@ -54,7 +54,7 @@ async def draft(events: bytes, metrics: OrchestratorMetrics) -> list[Any]:
             try:
                 async with stream as call:
                     async for event in call:
-                        received.append(event)  # noqa: PERF401 - what arrived before an error counts
+                        received.append(event)  # noqa: PERF401 - events that arrived before an error count
             except CallFailed as error:
                 received.append(error)
     return received
@@ -68,7 +68,7 @@ async def test_a_defect_while_a_stream_is_read_ends_the_call():
 
 
 async def test_an_event_of_a_newer_service_is_skipped():
-    """Unknown events and unknown fields are ignored; the events that are known arrive, with or without their `type`."""
+    """Unknown events and fields are ignored; known events are received with or without a `type` in their data."""
     events = (
         encode("mood", '{"type": "mood", "value": 7}')
         + encode("step", '{"sample": 0, "index": 1, "text": "one", "mood": 7}')

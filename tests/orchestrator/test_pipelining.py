@@ -20,14 +20,14 @@ ABORT = {"name": "refine", "abort_on_error": True, "check_every": 2, "abort_at":
 
 
 def wrong_then_right(generation: Generation, _source: random.Random) -> str:
-    """A draft with an error in its second step, and what follows kept steps, or all steps, without one."""
+    """Write a draft with an error in its second step; in a second attempt, write the remaining steps without one."""
     kept = len([line for line in generation.prompt.prefix.splitlines() if line.strip()])
     again = any(message.role == "assistant" for message in generation.prompt.messages)
     return "\n".join([*(LINES if kept or again else WRONG)[kept:], ANSWER])
 
 
 def always_right(generation: Generation, source: random.Random) -> str:
-    """No errors."""
+    """Write a solution without errors."""
     del generation, source
     return "\n".join([*LINES, ANSWER])
 
@@ -37,12 +37,12 @@ AT_ONCE = ScriptedOptions(script=wrong_then_right)
 
 
 async def solved(running: Stack, **fields: Any) -> dict[str, Any]:
-    """A solve with abort on error."""
+    """Solve with `abort_on_error`."""
     return await running.solve(strategy={**ABORT, **fields}, sampling={"seed": 1}, trace="full")
 
 
 async def test_a_wrong_draft_is_cancelled_in_the_engine_and_rewound():
-    """Only the steps that were read remain of it; the refinement goes on after the right ones; all of it is charged."""
+    """Only the steps that the critic read remain; the refinement continues after the right ones, and all is charged."""
     async with stack(SLOW, STRICT) as running:
         result = await solved(running)
         draft, refined = result["candidates"]
@@ -55,18 +55,18 @@ async def test_a_wrong_draft_is_cancelled_in_the_engine_and_rewound():
         assert result["budget"]["spent"]["tokens"] == result["usage"]["total_tokens"] == sum(running.engine_tokens())
 
 
-async def test_the_outcome_does_not_depend_on_who_is_faster():
-    """An actor that has finished before the critic looked is judged by the same steps."""
-    found: list[Any] = []
+async def test_the_outcome_does_not_depend_on_which_role_is_faster():
+    """The critic judges the same steps if the actor has already finished."""
+    outcomes: list[Any] = []
     for actor, critic in ((SLOW, STRICT), (AT_ONCE, STRICT), (AT_ONCE, ScriptedOptions(STRICT.script, 0.05))):
         async with stack(actor, critic) as running:
             candidates = (await solved(running))["candidates"]
-            found.append([{**candidate, "completion_tokens": None} for candidate in candidates])
-    assert found[0] == found[1] == found[2]
+            outcomes.append([{**candidate, "completion_tokens": None} for candidate in candidates])
+    assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
-async def test_a_right_draft_is_read_and_not_disturbed():
-    """Four checks while it is written, and one judgement of the whole; nothing is aborted."""
+async def test_a_right_draft_is_not_aborted():
+    """It is checked four times while it is written, and judged once as a whole."""
     async with stack(ScriptedOptions(script=always_right), STRICT) as running:
         result = await solved(running)
         assert (result["answer"], result["usage"]["actor"]["calls"]) == ("9", 1)
@@ -74,23 +74,23 @@ async def test_a_right_draft_is_read_and_not_disturbed():
         assert running.actor.aborted == 0
 
 
-async def test_a_check_that_reads_the_whole_is_the_judgement():
-    """A solution of three steps, read every three."""
+async def test_a_check_of_all_steps_is_the_judgement():
+    """A solution of three steps that is checked every three needs no other critique."""
     async with stack(ScriptedOptions(script=fixed("\n".join([*LINES[:2], ANSWER]))), STRICT) as running:
         result = await solved(running, check_every=3)
         assert (result["stop_reason"], result["usage"]["critic"]["calls"]) == ("accepted", 1)
 
 
 async def test_without_abort_a_wrong_draft_is_written_to_its_end():
-    """The critic is heard as it reads, and the draft still has its answer."""
+    """The critic reads along, and the draft still has its answer."""
     async with stack(SLOW, STRICT) as running:
         result = await solved(running, abort_on_error=False, pipeline=True, rounds=1)
         assert result["candidates"][0]["finish_reason"] == "stop"
         assert running.actor.aborted == 0
 
 
-async def test_nothing_is_aborted_that_could_not_be_refined():
-    """A budget that ends with the draft leaves the draft as it is."""
+async def test_a_draft_is_not_aborted_if_it_could_not_be_refined():
+    """If the budget ends with the draft, the draft stays as it is."""
     async with stack(SLOW, STRICT) as running:
         alone = await running.solve(strategy="single", sampling={"seed": 1})
         needed = alone["usage"]["total_tokens"]
@@ -99,17 +99,17 @@ async def test_nothing_is_aborted_that_could_not_be_refined():
         assert result["budget"]["spent"]["tokens"] <= needed + 200
 
 
-async def test_a_critic_that_is_away_stops_no_writing():
-    """Checks that cannot be had are not repeated."""
+async def test_an_unreachable_critic_does_not_stop_the_actor():
+    """A check that fails is not repeated."""
     async with stack(SLOW, without="critic") as running:
         result = await solved(running)
         assert (result["answer"], [entry["code"] for entry in result["degraded"]]) == ("9", ["critic_unavailable"])
 
 
-async def test_hanging_up_while_both_work_empties_both_engines():
-    """Nothing stays behind in either."""
+async def test_a_deadline_while_both_roles_work_empties_both_engines():
+    """No call is left in either engine."""
     forever = ScriptedOptions(script=always_right, token_seconds=30)
     async with stack(forever, STRICT) as running:
-        ask = {"problem": "Add.", "strategy": ABORT, "budget": {"max_seconds": 0.3}}
-        assert (await running.client.post("/solve", json=ask)).status_code == 504
+        request = {"problem": "Add.", "strategy": ABORT, "budget": {"max_seconds": 0.3}}
+        assert (await running.client.post("/solve", json=request)).status_code == 504
         await wait_until(lambda: running.actor.in_flight + running.critic.in_flight == 0)

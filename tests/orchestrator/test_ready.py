@@ -1,4 +1,4 @@
-"""`GET /readyz` of the orchestrator: what it needs, and what it can do without."""
+"""`GET /readyz` of the orchestrator: the services that it requires, and those that it can do without."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ async def _state(client: httpx.AsyncClient) -> tuple[int, dict[str, str]]:
 
 
 async def test_everything_is_ok_without_a_redis():
-    """Without a URL the stores are this process's own."""
+    """Without a URL of Redis, its check passes."""
     async with stack() as running:
         assert await _state(running.client) == (200, {"actor": "ok", "critic": "ok", "redis": "ok"})
 
 
-async def test_a_redis_that_dies_degrades(tmp_path: Path):
-    """Solving goes on without it."""
+async def test_a_dead_redis_degrades(tmp_path: Path):
+    """Solves still succeed without it."""
     with redis_server(tmp_path) as redis:
         async with stack(redis_url=redis.url) as running:
             assert await _state(running.client) == (200, {"actor": "ok", "critic": "ok", "redis": "ok"})
@@ -35,7 +35,7 @@ async def test_a_redis_that_dies_degrades(tmp_path: Path):
     ("without", "status", "checks"),
     [("actor", 503, {"actor": "down", "critic": "ok"}), ("critic", 200, {"actor": "ok", "critic": "degraded"})],
 )
-async def test_the_actor_is_needed_and_the_critic_is_not(without: str, status: int, checks: dict[str, str]):
-    """200 if and only if the actor is reachable."""
+async def test_the_actor_is_required_and_the_critic_is_not(without: str, status: int, checks: dict[str, str]):
+    """The answer is 200 if and only if the actor is reachable."""
     async with stack(without=without) as running:
         assert await _state(running.client) == (status, {**checks, "redis": "ok"})

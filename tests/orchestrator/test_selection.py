@@ -1,4 +1,4 @@
-"""Selection: properties of pure functions, and of the poll that they look at, whatever arrives first."""
+"""Selection: properties of the pure functions, and of a poll under any order of arrival."""
 
 from math import isclose
 
@@ -13,7 +13,7 @@ from orchestrator.metrics import OrchestratorMetrics
 from orchestrator.runner import ignore_events
 from orchestrator.selection import Choice, Poll, Select, choose
 from orchestrator.solve import Context, Solve
-from orchestrator.strategies.best_of_n import BestOfN, _Drawing  # pyright: ignore[reportPrivateUsage] - arrival is its own
+from orchestrator.strategies.best_of_n import BestOfN, _Drawing  # pyright: ignore[reportPrivateUsage] - the order of arrival is internal
 from services.call_context import CallContext
 from services.contracts.sampling import Sampling
 from services.contracts.solve import Budget
@@ -26,19 +26,19 @@ samples = st.lists(st.tuples(st.sampled_from(["1", "2", "3", None]), probabiliti
 
 
 def chosen(given: list[Sample], select: Select) -> Choice:
-    """The choice among samples."""
+    """Return the choice among samples."""
     choice = choose(polled(given), select, PRIOR)
     assert choice is not None
     return choice
 
 
 def number_of(choice: Choice) -> int:
-    """The place of the chosen sample."""
+    """Return the place of the chosen sample."""
     return int(choice.candidate.id[1:])
 
 
 def weights_of(given: list[Sample]) -> dict[str, float]:
-    """The sum of p_correct for each answer, in order of first appearance; the unjudged weigh as the prior."""
+    """Return the sum of p_correct of each answer, in order of appearance; an unjudged sample has the prior."""
     weights: dict[str, float] = {}
     for answer, p in given:
         if answer is not None:
@@ -48,21 +48,21 @@ def weights_of(given: list[Sample]) -> dict[str, float]:
 
 @given(samples, st.sampled_from(SELECTS))
 def test_an_answer_is_chosen_where_there_is_one(given: list[Sample], select: Select):
-    """A candidate without an answer wins only where none has one, and confidence is a share."""
+    """A candidate without an answer wins only if none has one, and confidence is a share."""
     choice = chosen(given, select)
     assert (choice.candidate.answer is None) == all(answer is None for answer, _ in given)
     assert choice.confidence is None or 0 <= choice.confidence <= 1
 
 
-def test_nothing_is_chosen_of_nothing():
-    """There is no choice, whoever selects."""
+def test_an_empty_poll_has_no_choice():
+    """There is no choice under any way to select."""
     for select in SELECTS:
         assert choose(Poll(), select, PRIOR) is None
 
 
 @given(samples)
 def test_the_majority_has_the_most_votes(given: list[Sample]):
-    """No other answer has more; of equals the one that came first wins; confidence is its share of the votes."""
+    """The first answer with the most votes wins, and confidence is its share of the votes."""
     votes = [answer for answer, _ in given if answer is not None]
     choice = chosen(given, "majority")
     if votes:
@@ -73,7 +73,7 @@ def test_the_majority_has_the_most_votes(given: list[Sample]):
 
 @given(samples)
 def test_the_weighted_choice_has_the_most_weight(given: list[Sample]):
-    """The sum of p_correct of its answer is the largest, the first of equals; confidence is its share of the weight."""
+    """The first answer with the largest sum of p_correct wins, and confidence is its share of the weight."""
     weights, choice = weights_of(given), chosen(given, "weighted")
     if weights:
         assert choice.candidate.answer == max(weights, key=lambda answer: weights[answer])
@@ -83,8 +83,8 @@ def test_the_weighted_choice_has_the_most_weight(given: list[Sample]):
 
 
 @given(samples, st.sampled_from(["majority", "weighted"]))
-def test_a_votes_candidate_is_the_most_trusted_one_of_its_answer(given: list[Sample], select: Select):
-    """Of equals the earliest."""
+def test_a_vote_chooses_the_most_trusted_candidate_of_its_answer(given: list[Sample], select: Select):
+    """The earliest candidate wins a tie."""
     choice = chosen(given, select)
     answer = choice.candidate.answer
     if answer is not None:
@@ -94,7 +94,7 @@ def test_a_votes_candidate_is_the_most_trusted_one_of_its_answer(given: list[Sam
 
 @given(samples)
 def test_the_critics_choice_has_the_highest_probability(given: list[Sample]):
-    """Of equals the earliest; confidence is its p_correct, which is null where it was not judged."""
+    """The earliest candidate wins a tie; confidence is its p_correct, which is null if it was not judged."""
     choice = chosen(given, "critic")
     answered = any(answer is not None for answer, _ in given)
     places = [n for n, (answer, _) in enumerate(given) if answer is not None or not answered]
@@ -104,19 +104,19 @@ def test_the_critics_choice_has_the_highest_probability(given: list[Sample]):
 
 NOWHERE = client_for("http://127.0.0.1:9")
 ACTOR, CRITIC = HTTPActor(NOWHERE, OrchestratorMetrics()), HTTPCritic(NOWHERE, OrchestratorMetrics())
-"""Nobody calls them."""
+"""Clients that are never called."""
 
 
-class Same:
-    """Answers are the same if they are written the same."""
+class SameText:
+    """A test that treats answers as equivalent if they are written the same."""
 
     async def group_of(self, answer: str, representatives: list[str]) -> int | None:
-        """Index of the representative that is the same text."""
+        """Return the index of the representative with the same text."""
         return representatives.index(answer) if answer in representatives else None
 
 
 async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: set[int]) -> _Drawing:
-    """The wave after its candidates have arrived in `order`; those of `failed` came to nothing."""
+    """Return the wave after its candidates have arrived in `order`; those in `failed` produced no candidate."""
     solve = Solve(
         "solve_1",
         CallContext("request", "solve_1", "call"),
@@ -126,7 +126,7 @@ async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: 
         Ledger(Budget()),
         ACTOR,
         CRITIC,
-        Same(),
+        SameText(),
         ignore_events,
     )
     wave = _Drawing(plan, Context(solve))
@@ -138,13 +138,13 @@ async def wave_of(plan: BestOfN, given: list[Sample], order: list[int], failed: 
 
 @pytest.mark.anyio
 @given(samples, st.sampled_from(SELECTS), st.booleans(), st.data())
-async def test_the_outcome_does_not_depend_on_who_arrives_first(
+async def test_the_outcome_does_not_depend_on_the_order_of_arrival(
     given: list[Sample],
     select: Select,
     early: bool,  # noqa: FBT001 - drawn
     data: st.DataObject,
 ):
-    """Candidates are polled in place order, so any order of arrival ends in the same choice, by the same polls."""
+    """Candidates are polled in place order, so any order of arrival leads to the same choice, by the same polls."""
     plan = BestOfN(n=len(given), select=select, stop_early=early)
     places = list(range(len(given)))
     failed = data.draw(st.sets(st.sampled_from(places), max_size=len(places) - 1))

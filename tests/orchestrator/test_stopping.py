@@ -1,4 +1,4 @@
-"""Stopping: properties of the rules, and how often each is wrong, by simulation with known probabilities."""
+"""Early stopping: properties of the rules, and a simulation of how often each is wrong, with known probabilities."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,38 +21,38 @@ samples = st.lists(st.tuples(st.sampled_from(["1", "2", "3", None]), probabiliti
 
 
 def chosen(given: list[Sample], select: Select) -> str | None:
-    """The answer chosen among samples."""
+    """Return the answer chosen among samples."""
     choice = choose(polled(given), select, PRIOR)
     assert choice is not None
     return choice.candidate.answer
 
 
 @given(samples, st.sampled_from(SELECTS), st.integers(0, 3), st.randoms(use_true_random=False))
-def test_what_is_certain_never_changes(given: list[Sample], select: Select, remaining: int, random: Random):
-    """No further samples change a choice that is certain."""
+def test_a_certain_choice_never_changes(given: list[Sample], select: Select, remaining: int, random: Random):
+    """Further samples do not change a choice that is certain."""
     if decided(polled(given), select, PRIOR, remaining, rule="certain"):
         more = [(random.choice(["1", "2", "9", None]), random.choice([random.random(), 1.0])) for _ in range(remaining)]
         assert chosen([*given, *more], select) == chosen(given, select)
 
 
 @given(samples, st.sampled_from(SELECTS), st.integers(1, 9))
-def test_what_is_certain_stops_every_rule(given: list[Sample], select: Select, remaining: int):
-    """The other rules only stop earlier."""
+def test_a_certain_choice_stops_every_rule(given: list[Sample], select: Select, remaining: int):
+    """The other rules stop no later."""
     poll = polled(given)
     if decided(poll, select, PRIOR, remaining, rule="certain"):
         assert all(decided(poll, select, PRIOR, remaining, rule=rule) for rule in RULES)
 
 
 @given(samples, st.sampled_from(SELECTS), st.sampled_from(RULES))
-def test_the_last_sample_decides_nothing_early(given: list[Sample], select: Select, rule: StopRule):
-    """With nothing left there is nothing to stop, and of nothing nothing is decided."""
+def test_nothing_is_decided_after_the_last_sample_or_before_the_first(given: list[Sample], select: Select, rule: StopRule):
+    """With no samples left there is nothing to stop, and an empty poll decides nothing."""
     assert not decided(polled(given), select, PRIOR, 0, rule=rule)
     assert not decided(Poll(), select, PRIOR, 3, rule=rule)
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (4, 0), (7, 2), (30, 29)])
 def test_the_posterior_is_the_beta_integral(first: int, second: int):
-    """P(p > 1/2) under Beta(first + 1, second + 1), integrated exactly."""
+    """It is P(p > 1/2) under Beta(first + 1, second + 1), here compared with exact integration."""
     a, b = first + 1, second + 1
     density = [(comb(b - 1, k) * (-1) ** k, a + k) for k in range(b)]
     whole = sum(Fraction(c, power) for c, power in density)
@@ -62,14 +62,14 @@ def test_the_posterior_is_the_beta_integral(first: int, second: int):
 
 
 @given(st.floats(0, 64), st.floats(0, 64))
-def test_weights_between_whole_votes_lie_between_their_posteriors(first: float, second: float):
+def test_the_posterior_of_weights_lies_between_those_of_whole_votes(first: float, second: float):
     """The posterior grows with the leader's weight and falls with the other's."""
     high, low = max(first, second), min(first, second)
     assert ahead(int(high), int(low) + 1) - 1e-4 <= ahead(high, low) <= ahead(int(high) + 1, int(low)) + 1e-4
 
 
 def test_a_clear_lead_ends_a_vote():
-    """Three of three are not yet enough for the bar, four are; by weight four that the critic trusts."""
+    """Three of three votes do not reach the threshold and four do; by weight, only four that the critic trusts."""
     assert ahead(3, 0) < AGREED_AT < ahead(4, 0)
     for select in ("majority", "weighted"):
         assert not decided(polled([("1", 1.0)] * 3), select, PRIOR, 10)
@@ -77,8 +77,8 @@ def test_a_clear_lead_ends_a_vote():
     assert not decided(polled([("1", 0.1)] * 4), "weighted", PRIOR, 10)
 
 
-def test_a_window_agrees_or_does_not():
-    """The critic's voice counts where it is asked for: what it rejects is not heard, and half must be heard."""
+def test_a_window_must_agree():
+    """Under `weighted`, candidates that the critic rejects are ignored, and at least half of the window must remain."""
     split: list[Sample] = [("1", 0.9), ("2", 0.1), ("1", 0.8), ("3", 0.2)]
     assert not decided(polled(split), "majority", PRIOR, 10, rule="window", window=4)
     assert decided(polled(split), "weighted", PRIOR, 10, rule="window", window=4)
@@ -88,16 +88,17 @@ def test_a_window_agrees_or_does_not():
 
 @dataclass(frozen=True)
 class World:
-    """Samples are right with probability `right`, else one of `others` wrong answers; the critic's p_correct of what is
-    right and of what is wrong are drawn from Beta(`sharp`, 1) and Beta(1, `sharp`).
-    """  # noqa: D205 - one sentence
+    """A kind of problem: a sample is right with probability `right`, else it has one of `others` wrong answers.
+
+    The critic's p_correct is drawn from Beta(`sharp`, 1) for a right sample and from Beta(1, `sharp`) for a wrong one.
+    """
 
     right: float
     others: int = 3
     sharp: float = 4.0
 
     def draw(self, source: Random, n: int) -> list[Sample]:
-        """The samples of one problem."""
+        """Draw the samples of one problem."""
         drawn: list[Sample] = []
         for _ in range(n):
             answer = 0 if source.random() < self.right else source.randint(1, self.others)
@@ -111,7 +112,7 @@ N, PROBLEMS = 16, 300
 
 
 def simulated(world: World, select: Select, rule: StopRule) -> tuple[float, float, float]:
-    """Over many problems: how often the stop changes the answer, the accuracy it loses, the share of samples it saves."""
+    """Return, over many problems, the share of changed answers, the accuracy lost, and the share of samples saved."""
     source = Random(f"{world} {select} {rule}")
     changed = lost = saved = 0
     for _ in range(PROBLEMS):
@@ -134,15 +135,15 @@ MOST: dict[tuple[Select, StopRule], tuple[float, float, float]] = {
     ("critic", "certain"): (0.0, 0.0, 0.0),
     ("critic", "beta"): (0.01, 0.01, 0.40),
 }
-"""Of the mean over all worlds: most answers changed, most accuracy lost, fewest samples saved."""
+"""Bounds on the means over all worlds: most answers changed, most accuracy lost, fewest samples saved."""
 
 
 @pytest.mark.parametrize(("select", "rule"), MOST, ids=str)
 def test_a_rule_errs_no_more_often_than_documented(select: Select, rule: StopRule):
-    """The figures of `docs/strategies.md`: the mean over problems from hard to easy, of up to 16 samples."""
-    found = [simulated(world, select, rule) for world in WORLDS]
-    changed, lost, saved = (sum(figures) / len(found) for figures in zip(*found, strict=True))
+    """The figures of `docs/strategies.md` are means over problems from hard to easy, with up to 16 samples."""
+    outcomes = [simulated(world, select, rule) for world in WORLDS]
+    changed, lost, saved = (sum(figures) / len(outcomes) for figures in zip(*outcomes, strict=True))
     most_changed, most_lost, least_saved = MOST[select, rule]
-    assert changed <= most_changed, found
-    assert lost <= most_lost, found
-    assert saved >= least_saved, found
+    assert changed <= most_changed, outcomes
+    assert lost <= most_lost, outcomes
+    assert saved >= least_saved, outcomes

@@ -23,7 +23,7 @@ charges = st.builds(Charge, st.integers(0, 300), st.integers(0, 100), st.integer
 
 @st.composite
 def sizes(draw: st.DrawFn, *, judged: bool = True) -> CallSize:
-    """What a call would like; likely is never above the bound."""
+    """Draw the size of a call; the expected prompt is never longer than its bound."""
     bound = draw(st.integers(1, 120))
     return CallSize(
         max_prompt=bound,
@@ -37,12 +37,12 @@ def sizes(draw: st.DrawFn, *, judged: bool = True) -> CallSize:
 
 
 def nodes(ledger: Ledger) -> list[BudgetNode]:
-    """The whole tree."""
+    """Return all nodes of the tree."""
     return [ledger.total, *ledger.roles.values()]
 
 
 def exceeded(node: BudgetNode) -> list[str]:
-    """The limits of a node that what is spent and held there exceeds (costs by more than rounding)."""
+    """Return the limits of a node that its spent and held amounts exceed (costs by more than rounding)."""
     amounts = (node.spent + node.held).by_limit()
     bounds: dict[str, float | None] = {name: getattr(node.limits, name) for name in LIMITS}
     return [name for name, bound in bounds.items() if bound is not None and amounts[name] > bound * (1 + 1e-9)]

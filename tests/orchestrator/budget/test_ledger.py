@@ -1,4 +1,4 @@
-"""The ledger while calls run side by side: a state machine over a real event loop, and the order of those who wait."""
+"""The ledger while calls run side by side: a state machine over a real event loop, and the order of waiting calls."""
 
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ shares = st.floats(0, 1)
 
 
 def within(lease: Lease, prompt: float, completion: float) -> Usage:
-    """A usage that keeps to a lease: shares of its prompt and of its completion."""
+    """Return a usage within a lease: shares of its prompt and of its completion."""
     generated = lease.charge.completion_tokens
     return Usage(
         prompt_tokens=int((lease.charge.tokens - generated) * prompt), completion_tokens=int(generated * completion)
@@ -28,7 +28,7 @@ def within(lease: Lease, prompt: float, completion: float) -> Usage:
 
 
 class Ledgers(RuleBasedStateMachine):
-    """Calls ask, run, end in every way there is, and give up while they wait."""
+    """Calls that request leases, run, end in every possible way, and are cancelled while they wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,23 +40,23 @@ class Ledgers(RuleBasedStateMachine):
         self.charged = dict.fromkeys(ROLES, Charge())
 
     def teardown(self) -> None:
-        """End what still waits."""
+        """Cancel the calls that still wait."""
         for future in self.waiting:
             future.cancel()
         self.stack.close()
 
     @initialize(limits=budgets, actor=prices, critic=prices)
     def begin(self, limits: Budget, actor: Price, critic: Price) -> None:
-        """A new solve."""
+        """Start a solve."""
         self.ledger = Ledger(limits, {"actor": actor, "critic": critic})
 
-    @rule(role=roles, want=sizes(), place=st.lists(st.integers(0, 3), max_size=2).map(tuple), ahead=st.booleans())
-    def ask(self, role: Role, want: CallSize, place: tuple[int, ...], ahead: bool) -> None:  # noqa: FBT001 - drawn
-        """A call asks; a critic's may give its reservation back for it."""
+    @rule(role=roles, size=sizes(), place=st.lists(st.integers(0, 3), max_size=2).map(tuple), ahead=st.booleans())
+    def request(self, role: Role, size: CallSize, place: tuple[int, ...], ahead: bool) -> None:  # noqa: FBT001 - drawn
+        """Request a lease; a critic's call may return its reservation for it."""
         reserved = self.reserved.pop() if ahead and role == "critic" and self.reserved else None
 
         async def lease() -> tuple[Role, Grant]:
-            return role, await self.ledger.lease(role, want, place, reserved)
+            return role, await self.ledger.lease(role, size, place, reserved)
 
         self.waiting.append(self.portal.start_task_soon(lease))  # pyright: ignore[reportArgumentType] - see `settle`
         self.settle()
@@ -64,7 +64,7 @@ class Ledgers(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(data=st.data(), prompt=shares, completion=shares, end=st.sampled_from(["settle", "forfeit", "release"]))
     def finish(self, data: st.DataObject, prompt: float, completion: float, end: str) -> None:
-        """A running call ends."""
+        """End a running call."""
         role, lease = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
         used = within(lease, prompt, completion)
         price = lease.node.price
@@ -81,19 +81,19 @@ class Ledgers(RuleBasedStateMachine):
     @precondition(lambda self: self.reserved)
     @rule()
     def give_back(self) -> None:
-        """A judgement will not be bought."""
+        """Release the reservation of a judgement that is not made."""
         self.portal.call(self.reserved.pop().release)
         self.settle()
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
-        """A waiting call is cancelled."""
+        """Cancel a waiting call."""
         self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1))).cancel()
         self.settle()
 
     def settle(self) -> None:
-        """Let everybody who can move, and see who was granted what."""
+        """Wait until no call can proceed, and collect the grants."""
         self.portal.call(anyio.wait_all_tasks_blocked)
         for future in [future for future in self.waiting if future.done()]:
             self.waiting.remove(future)
@@ -106,33 +106,33 @@ class Ledgers(RuleBasedStateMachine):
 
     @invariant()
     def no_limit_is_exceeded(self) -> None:
-        """What is spent and what is held, everywhere in the tree."""
+        """No node exceeds a limit with what it has spent and holds."""
         assert [exceeded(node) for node in nodes(self.ledger)] == [[], [], []]
 
     @invariant()
     def the_whole_is_the_sum_of_its_parts(self) -> None:
-        """A child never has what its ancestors have not."""
+        """The amounts of the root are the sums of those of the roles."""
         total, actor, critic = nodes(self.ledger)
         for whole, parts in ((total.spent, actor.spent + critic.spent), (total.held, actor.held + critic.held)):
             assert whole.by_limit() == pytest.approx(parts.by_limit())
 
     @invariant()
     def every_ended_call_is_charged_what_it_should_be(self) -> None:
-        """Usage as reported, a forfeited lease whole, a released one nothing."""
+        """A settled lease is charged its usage, a forfeited one in full, and a released one nothing."""
         for role in ROLES:
             assert self.ledger.roles[role].spent.by_limit() == pytest.approx(self.charged[role].by_limit())
 
     @invariant()
     def what_is_held_is_what_is_open(self) -> None:
-        """No lease leaks."""
+        """No lease is lost."""
         assert self.ledger.open_leases == len(self.running) + len(self.reserved)
         held = sum((lease.charge for _, lease in self.running), Charge())
         held = sum((lease.charge for lease in self.reserved), held)
         assert self.ledger.total.held.by_limit() == pytest.approx(held.by_limit(), abs=1e-9)
 
     @invariant()
-    def nobody_waits_for_nothing(self) -> None:
-        """Whoever waits is woken by the last call that ends, and gets what is left or is told that it is nothing."""
+    def a_call_waits_only_for_running_calls(self) -> None:
+        """The last call that ends wakes a waiting one, which gets what is left or an error."""
         assert self.running or not self.waiting
 
 
@@ -151,8 +151,8 @@ async def _take(ledger: Ledger, place: tuple[int, ...], got: list[tuple[int, ...
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("arrivals", [[(3,), (1,), (2,)], [(2,), (3,), (1,)], [(1, 5), (1, 2), (1,)]], ids=str)
-async def test_those_who_wait_are_served_by_place(arrivals: list[tuple[int, ...]]):
-    """Whatever order they came in."""
+async def test_waiting_calls_are_served_by_place(arrivals: list[tuple[int, ...]]):
+    """The order of their arrival does not matter."""
     ledger = Ledger(Budget(max_tokens=400, actor=RoleBudget(max_tokens=400)))
     first = [(await ledger.lease("actor", ONE, (0,))).lease for _ in range(4)]
     got: list[tuple[int, ...]] = []
@@ -169,8 +169,8 @@ async def test_those_who_wait_are_served_by_place(arrivals: list[tuple[int, ...]
 
 
 @pytest.mark.anyio
-async def test_a_latecomer_does_not_take_the_turn_of_one_who_was_woken():
-    """Who ends one call and at once asks for the next stands behind those whose place is before it."""
+async def test_a_later_call_does_not_overtake_one_that_was_woken():
+    """A call that is requested right after the end of another one waits behind those whose place comes first."""
     ledger = Ledger(Budget(max_tokens=100))
     held = (await ledger.lease("actor", ONE, (3,))).lease
     got: list[tuple[int, ...]] = []
@@ -180,7 +180,7 @@ async def test_a_latecomer_does_not_take_the_turn_of_one_who_was_woken():
         await anyio.wait_all_tasks_blocked()
         held.release()
         group.start_soon(_take, ledger, (3, 1), got, keep)
-        with anyio.move_on_after(0):  # asks before the woken one has run
+        with anyio.move_on_after(0):  # requests a lease before the woken call has run
             await _take(ledger, (3, 2), got, keep)
         await anyio.wait_all_tasks_blocked()
         assert got == [(1,)]
@@ -189,8 +189,8 @@ async def test_a_latecomer_does_not_take_the_turn_of_one_who_was_woken():
 
 
 @pytest.mark.anyio
-async def test_a_turn_that_is_given_up_goes_to_the_next():
-    """Cancelled in the moment it was woken, a call passes its turn on, or took it and gives it back."""
+async def test_the_turn_of_a_cancelled_call_goes_to_the_next():
+    """A call that is cancelled as it is woken passes its turn on, or has taken its lease and returns it."""
     ledger = Ledger(Budget(max_tokens=200))
     held = [(await ledger.lease("actor", ONE, (0,))).lease for _ in range(2)]
     got: list[tuple[int, ...]] = []
@@ -224,8 +224,8 @@ async def test_a_call_waits_for_leases_that_may_settle_below_what_they_hold():
 
 
 @pytest.mark.anyio
-async def test_a_draft_does_not_eat_its_verdicts_tokens():
-    """What judging takes is set aside with the draft; its judgement then takes it, ahead of those who wait."""
+async def test_a_draft_does_not_spend_the_tokens_of_its_verdict():
+    """They are reserved with the draft, and the judgement then takes them, ahead of waiting calls."""
     ledger = Ledger(Budget(max_tokens=250))
     judgement = CallSize(max_prompt=20, expected_prompt=20, max_completion=10)
     grant = await ledger.lease("actor", CallSize(max_prompt=60, expected_prompt=60, max_completion=40, judgement=judgement))
@@ -245,8 +245,8 @@ async def test_a_draft_does_not_eat_its_verdicts_tokens():
 
 
 @pytest.mark.anyio
-async def test_the_account_tells_what_is_spent_by_role():
-    """In tokens, calls and cost; shares are of the limits that are set."""
+async def test_the_account_has_the_spending_by_role():
+    """It counts tokens, calls and cost; shares exist for the limits that are set."""
     limits = Budget(max_tokens=1000, max_calls=4, actor=RoleBudget(max_cost=1.0))
     ledger = Ledger(limits, {"actor": Price(0.001, 0.002)})
     (await ledger.lease("actor", ONE)).lease.settle(Usage(prompt_tokens=60, completion_tokens=40))

@@ -1,4 +1,4 @@
-"""How large a call may be: properties of pure functions over the tree."""
+"""Sizing of calls: properties of pure functions over the tree."""
 
 from dataclasses import replace
 from math import ceil
@@ -15,7 +15,7 @@ spent = st.lists(st.tuples(roles, charges), max_size=3)
 
 
 def ledger_with(limits: Budget, price: Price, before: list[tuple[Role, Charge]]) -> Ledger:
-    """A ledger in which some calls are charged already, as far as they sized."""
+    """Return a ledger in which some calls have been charged already, as far as they fitted."""
     ledger = Ledger(limits, {"actor": price, "critic": price})
     for role, charge in before:
         node = ledger.roles[role]
@@ -25,7 +25,7 @@ def ledger_with(limits: Budget, price: Price, before: list[tuple[Role, Charge]])
 
 
 def hold(ledger: Ledger, role: Role, sized: SizedCall) -> None:
-    """Lease a sized: the call, and a reservation for judging each of its samples."""
+    """Lease a sized call, and reserve the judgement of each of its samples."""
     Lease(ledger.roles[role], sized.call, lambda _: None, sized.n)
     for _ in range(sized.n if sized.judgement else 0):
         assert sized.judgement
@@ -33,15 +33,15 @@ def hold(ledger: Ledger, role: Role, sized: SizedCall) -> None:
 
 
 def completion_of(sized: SizedCall) -> int:
-    """Completion tokens of each sample."""
+    """Return the completion tokens of each sample."""
     return sized.call.completion_tokens // sized.n
 
 
 @given(budgets, prices, spent, roles, sizes())
-def test_what_fits_never_exceeds_a_limit(
+def test_a_call_that_fits_never_exceeds_a_limit(
     limits: Budget, price: Price, before: list[tuple[Role, Charge]], role: Role, size: CallSize
 ):
-    """Held together with its reservations, under its own limits and everybody's; at least one token can be written."""
+    """This holds for the call with its reservations, under all limits; at least one token can be written."""
     ledger = ledger_with(limits, price, before)
     sized = full_size(ledger.roles, role, size) or reduced_size(ledger.roles, role, size)
     if sized is None:
@@ -57,10 +57,10 @@ def test_what_fits_never_exceeds_a_limit(
 
 
 @given(budgets, prices, spent, roles, sizes())
-def test_samples_are_given_up_before_tokens(
+def test_samples_are_reduced_before_tokens(
     limits: Budget, price: Price, before: list[tuple[Role, Charge]], role: Role, size: CallSize
 ):
-    """Shorter than wanted means only one; fewer than wanted means that one more would not have fitted whole."""
+    """A shorter call has one sample; a call with fewer samples is one in which one more would not have fitted."""
     ledger = ledger_with(limits, price, before)
     sized = reduced_size(ledger.roles, role, size)
     assume(sized is not None)
@@ -80,10 +80,10 @@ def test_samples_are_given_up_before_tokens(
 
 
 @given(budgets, prices, spent, roles, sizes())
-def test_what_fits_whole_is_had_whole(
+def test_a_call_that_fits_is_not_reduced(
     limits: Budget, price: Price, before: list[tuple[Role, Charge]], role: Role, size: CallSize
 ):
-    """With its bound as prompt, every sample at its length, and every judgement reserved."""
+    """It has the bound of its prompt, all samples at full length, and every judgement reserved."""
     ledger = ledger_with(limits, price, before)
     sized = full_size(ledger.roles, role, size)
     assume(sized is not None)
@@ -96,12 +96,12 @@ def test_what_fits_whole_is_had_whole(
     assert (small.n, completion_of(small)) == (sized.n, completion_of(sized))
 
 
-@settings(suppress_health_check=[HealthCheck.filter_too_much])  # most calls sized
+@settings(suppress_health_check=[HealthCheck.filter_too_much])  # most calls fit
 @given(budgets, prices, spent, roles, sizes())
-def test_a_refusal_names_a_limit_and_what_would_be_needed(
+def test_a_refusal_names_a_limit_and_the_amount_needed(
     limits: Budget, price: Price, before: list[tuple[Role, Charge]], role: Role, size: CallSize
 ):
-    """The limit that was named is set and is smaller than what is needed; with that and no other limit, the call fits."""
+    """The named limit is set, and it is smaller than the amount needed."""
     ledger = ledger_with(limits, price, before)
     assume(reduced_size(ledger.roles, role, size) is None)
     reached = limit_error(ledger.roles, role, size)
@@ -115,7 +115,7 @@ def test_a_refusal_names_a_limit_and_what_would_be_needed(
 
 @given(budgets, prices, roles, sizes(), st.integers(1, 200))
 def test_more_budget_never_makes_a_call_smaller(limits: Budget, price: Price, role: Role, size: CallSize, more: int):
-    """Raising the limit on all tokens, nothing that fitted is lost."""
+    """A higher limit on all tokens allows at least as many samples of at least the same length."""
     assume(limits.max_tokens is not None)
     assert limits.max_tokens is not None
     small = reduced_size(ledger_with(limits, price, []).roles, role, size)

@@ -1,4 +1,4 @@
-"""The tree of limits: what a lease holds, what its end charges, on its node and on every one above."""
+"""The tree of limits: the amounts that leases hold and charge, on their node and on every node above."""
 
 from math import inf
 
@@ -16,7 +16,7 @@ usages = st.builds(Usage, prompt_tokens=st.integers(0, 200), completion_tokens=s
 
 
 def tree(limits: Budget, price: Price | None = None) -> dict[Role, BudgetNode]:
-    """The two roles below the whole."""
+    """Return the nodes of the two roles, below a node for the whole solve."""
     whole = BudgetNode("total", limits)
     return {
         "actor": BudgetNode("actor", limits.actor, price or Price(), whole),
@@ -25,13 +25,13 @@ def tree(limits: Budget, price: Price | None = None) -> dict[Role, BudgetNode]:
 
 
 def rounded(charge: Charge) -> Charge:
-    """A charge whose cost can be compared."""
+    """Return a charge with a rounded cost, which can be compared."""
     return Charge(charge.tokens, charge.completion_tokens, charge.calls, round(charge.cost, 6))
 
 
 @given(charges, charges, st.integers(0, 9))
 def test_charges_add_up(first: Charge, second: Charge, n: int):
-    """Taking away what was added leaves what was there, and times is repeated addition."""
+    """Subtraction undoes addition, and multiplication is repeated addition."""
     assert rounded(first + second - second) == rounded(first)
     assert rounded(first.times(n)) == rounded(sum([first] * n, Charge()))
     assert set(first.by_limit()) == set(LIMITS)
@@ -41,7 +41,7 @@ def test_charges_add_up(first: Charge, second: Charge, n: int):
 def test_a_lease_is_held_until_it_is_settled_and_then_charged_as_used(
     limits: Budget, role: Role, charge: Charge, used: Usage, price: Price
 ):
-    """On its node and above, and nowhere else; a second end of any kind changes nothing."""
+    """It counts on its node and those above, and nowhere else; ending it a second time changes nothing."""
     roles_ = tree(limits, price)
     node, other = roles_[role], roles_["critic" if role == "actor" else "actor"]
     closed: list[Lease] = []
@@ -58,8 +58,8 @@ def test_a_lease_is_held_until_it_is_settled_and_then_charged_as_used(
 
 
 @given(budgets, roles, charges, st.sampled_from(["forfeit", "release", "left", "raised"]))
-def test_a_lease_that_is_never_settled_is_charged_whole(limits: Budget, role: Role, charge: Charge, end: str):
-    """Forfeited or simply left, also by an error; only a release gives it back."""
+def test_a_lease_that_is_never_settled_is_charged_in_full(limits: Budget, role: Role, charge: Charge, end: str):
+    """This holds if it is forfeited or its context is left, also by an error; only a release returns it."""
     node = tree(limits)[role]
     lease = Lease(node, charge, lambda _: None)
     if end == "forfeit":
@@ -78,8 +78,8 @@ def test_a_lease_that_is_never_settled_is_charged_whole(limits: Budget, role: Ro
 
 
 @given(budgets, roles, st.lists(charges, max_size=4), charges)
-def test_what_lacks_nothing_fits_and_what_does_not_is_named(limits: Budget, role: Role, held: list[Charge], more: Charge):
-    """`lacking` names a limit iff holding the charge would exceed it; a limit that is not set is never lacking."""
+def test_an_exceeded_limit_is_named(limits: Budget, role: Role, held: list[Charge], more: Charge):
+    """`exceeded_by` names a limit if and only if the charge would exceed it; a limit that is not set is never exceeded."""
     node = tree(limits)[role]
     for charge in held:
         if all(each.exceeded_by(charge) is None for each in node.lineage()):
@@ -105,8 +105,8 @@ def test_a_cost_is_bounded_before_it_is_known(price: Price, tokens: int, complet
     assert price.of(usage) <= price.at_most(tokens, completion) + 1e-9
 
 
-def test_limits_have_the_names_that_requests_give_them():
-    """Those of a role are qualified, and the error counts what is spent already."""
+def test_limits_have_their_names_in_a_request():
+    """Those of a role are qualified, and the error includes what is already spent."""
     roles_ = tree(Budget(max_tokens=10, actor=RoleBudget(max_tokens=5)))
     actor = roles_["actor"]
     Lease(actor, Charge(3), lambda _: None).forfeit()
