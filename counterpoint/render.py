@@ -35,6 +35,8 @@ STYLE = Style(
     candidate_judged="[bold]critic[/] on {candidate}: {verdict}{probability}",
     probability=", p(correct) = {p:.2f}",
     degraded="[yellow]degraded[/] {code}: {detail}",
+    unfinished=None,
+    vote_group=None,
     answer=(
         "\n[bold]answer[/] {answer}  ({stop_reason}; {usage.total_tokens} tokens: actor {usage.actor.total_tokens}, "
         "critic {usage.critic.total_tokens}; {usage.seconds:.1f} s)"

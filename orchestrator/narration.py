@@ -4,7 +4,7 @@ Everything a model wrote is untrusted and passes through the style's `escape`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.contracts import events
 from services.contracts.critique import Label, Verdict
@@ -15,26 +15,36 @@ MAX_VOTE_GROUPS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """Templates in the syntax of `str.format`, one per kind of line; where one is None, its events are left out."""
+    """Templates in the syntax of `str.format`, one per kind of line; where one is None, its events are left out.
 
-    draft: str
-    refinement: str
-    step: str
-    step_judged: str
-    explanation: str
+    The defaults are Markdown, as chat frontends render it.
+    """
+
+    draft: str = "**Draft {candidate}**"
+    refinement: str = "**Refining {parent} as {candidate}**"
+    step: str = "{text}"
+    step_judged: str = "{label} step {index}{explanation}"
+    explanation: str = " {text}"
     """Part of `step_judged`, where the critic explained itself."""
-    candidate_judged: str
-    probability: str
+    candidate_judged: str = "Verdict: {verdict}{probability}"
+    probability: str = ", p = {p:.2f}"
     """Part of `candidate_judged`, where the engine gave a probability."""
-    degraded: str
-    unfinished: str | None = None
+    degraded: str = "({code}: {detail})"
+    unfinished: str | None = "({candidate}: {reason})"
     """For a candidate that was cancelled or failed."""
-    vote_group: str | None = None
+    vote_group: str | None = "{answer}: {weight:.2f}"
     """For each group of answers; a vote is a list of them."""
     answer: str | None = None
-    labels: Mapping[Label | None, str]
-    verdicts: Mapping[Verdict | None, str]
+    labels: Mapping[Label | None, str] = field(
+        default_factory=lambda: {"correct": "✓", "incorrect": "✗", "unsure": "?", None: "?"}
+    )
+    verdicts: Mapping[Verdict | None, str] = field(
+        default_factory=lambda: {"correct": "correct", "incorrect": "incorrect", "unsure": "unsure", None: "none"}
+    )
     escape: Callable[[str], str] = str
+
+
+MARKDOWN = Style()
 
 
 def narrate(event: events.SolveEvent, style: Style) -> str | None:

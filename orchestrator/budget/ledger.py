@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 
 import anyio
 
+from orchestrator.budget.limits import BudgetNode, Charge, Lease, LimitReached, Price
 from orchestrator.budget.sizing import CallSize, SizedCall, full_size, limit_error, reduced_size
-from orchestrator.budget.tree import BudgetNode, Charge, Lease, LimitReached, Price
 from services.contracts.solve import ROLES, Budget, BudgetSpent, Role, RoleSpent, Spent
 
 Place = tuple[int, ...]

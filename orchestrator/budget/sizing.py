@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator.budget.tree import BudgetNode, Charge, LimitReached
+from orchestrator.budget.limits import BudgetNode, Charge, LimitReached
 from services.contracts.solve import Role
 
 

@@ -1,23 +1,7 @@
 """The exchange between actor and critic as the reasoning text that a chat frontend shows."""
 
-from orchestrator.narration import Style, narrate
+from orchestrator.narration import MARKDOWN, narrate
 from services.contracts import events
-
-STYLE = Style(
-    draft="**Draft {candidate}**",
-    refinement="**Refining {parent} as {candidate}**",
-    step="{text}",
-    step_judged="{label} step {index}{explanation}",
-    explanation=" {text}",
-    candidate_judged="Verdict: {verdict}{probability}",
-    probability=", p = {p:.2f}",
-    degraded="({code}: {detail})",
-    unfinished="({candidate}: {reason})",
-    vote_group="{answer}: {weight:.2f}",
-    labels={"correct": "✓", "incorrect": "✗", "unsure": "?", None: "?"},
-    verdicts={"correct": "correct", "incorrect": "incorrect", "unsure": "unsure", None: "none"},
-)
-"""Markdown, as chat frontends render it."""
 
 
 class ReasoningText:
@@ -28,7 +12,7 @@ class ReasoningText:
 
     def add(self, event: events.SolveEvent) -> str:
         """Return the text that an event adds; empty for an event that is not shown."""
-        line = narrate(event, STYLE)
+        line = narrate(event, MARKDOWN)
         if line is None:
             return ""
         source, previous = _source(event), self._source

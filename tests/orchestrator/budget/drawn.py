@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from orchestrator.budget import CallSize, Charge, Ledger, Price
-from orchestrator.budget.tree import BudgetNode
+from orchestrator.budget.limits import BudgetNode
 from services.contracts.solve import ROLES, Budget, Role, RoleBudget
 
 LIMITS = ("max_tokens", "max_completion_tokens", "max_calls", "max_cost")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.budget import Charge, Lease, LimitReached, Price
-from orchestrator.budget.tree import BudgetNode
+from orchestrator.budget.limits import BudgetNode
 from services.contracts.solve import Budget, Role, RoleBudget
 from services.contracts.usage import Usage
 
