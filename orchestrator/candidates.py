@@ -3,8 +3,7 @@
 from dataclasses import dataclass, replace
 
 from services.contracts.calls import FinishReason, WrittenStep
-from services.contracts.critique import DEPTHS, Critique, Depth, StepLabel, Verdict
-from services.contracts.solve import CandidateTrace, StepTrace, Trace
+from services.contracts.critique import DEPTHS, Critique, Depth, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,33 +83,3 @@ def steps_before_error(candidate: Candidate) -> int:
     if candidate.first_error is None:
         return len(candidate.steps) if candidate.finish_reason == "cancelled" else 0
     return candidate.first_error - 1
-
-
-def trace_of(candidate: Candidate, *, selected: bool, trace: Trace) -> CandidateTrace:
-    """Return the candidate as a response shows it; explanations are part of a `full` trace only."""
-    critique = candidate.critique
-    labels = {label.index: label for label in critique.labels} if critique else {}
-    explanations = {entry.index: entry.text for entry in critique.explanations} if critique and trace == "full" else {}
-    return CandidateTrace(
-        id=candidate.id,
-        parent=candidate.parent,
-        round=candidate.round,
-        answer=candidate.answer,
-        p_correct=candidate.p_correct,
-        verdict=candidate.verdict,
-        first_error=candidate.first_error,
-        selected=selected,
-        finish_reason=candidate.finish_reason,
-        completion_tokens=candidate.completion_tokens,
-        steps=tuple(_step(step, labels.get(step.index), explanations.get(step.index)) for step in candidate.steps),
-    )
-
-
-def _step(step: WrittenStep, label: StepLabel | None, explanation: str | None) -> StepTrace:
-    return StepTrace(
-        index=step.index,
-        text=step.text,
-        label=label.label if label else None,
-        p_correct=label.p_correct if label else None,
-        explanation=explanation,
-    )

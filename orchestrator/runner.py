@@ -21,6 +21,7 @@ from orchestrator.ports import CallFailed, Equivalence
 from orchestrator.request import SolveRequest
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.solve import AnswerNow, Context, Emit, Outcome, Solve
+from orchestrator.solve.result import result_of
 from orchestrator.strategies.base import Strategy
 from services import errors
 from services.call_context import CallContext, new_id
@@ -149,7 +150,7 @@ class Runner:
                 outcome = await self._outcome(strategy, ctx, seconds, stop_at)
                 solve.candidates.release()
                 await ctx.cancel_unfinished()
-                result = solve.result(outcome, resolved, request.trace, anyio.current_time() - started)
+                result = result_of(solve, outcome, resolved, request.trace, anyio.current_time() - started)
         finally:
             solve.candidates.release()
         measured.solved(result)

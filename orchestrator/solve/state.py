@@ -3,19 +3,19 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 
 from orchestrator.budget import Lease, Ledger, LimitReached
-from orchestrator.candidates import Candidate, trace_of
+from orchestrator.candidates import Candidate
 from orchestrator.ports import Actor, CallFailed, CallStream, Critic, Equivalence
 from orchestrator.solve.candidate_register import CandidateRegister
 from services.call_context import CallContext
 from services.contracts.events import AnySolveEvent, BudgetWarning, DegradedEvent
 from services.contracts.messages import Message
 from services.contracts.sampling import MAX_SEED, Sampling
-from services.contracts.solve import BudgetAccount, Degraded, Role, RoleUsage, SolveResult, SolveUsage, StopReason, Trace
+from services.contracts.solve import Degraded, Role, RoleUsage, StopReason
 from services.errors import NotReady
 
 WARN_AT = 0.8
@@ -148,31 +148,6 @@ class Solve:
             self.unknown_usages += 1
             self.degrade("usage_unknown", f"the {role} did not report the usage of a call, which was charged in full")
         self._warn()
-
-    def result(self, outcome: Outcome, strategy: dict[str, Any], trace: Trace, seconds: float) -> SolveResult:
-        """Return the response of a solve that took `seconds`, with its candidates in the detail of `trace`."""
-        chosen, spent = outcome.candidate, self.ledger.spent(seconds)
-        actor, critic = self.usage["actor"], self.usage["critic"]
-        candidates = tuple(trace_of(each, selected=each.id == chosen.id, trace=trace) for each in self.candidates)
-        return SolveResult(
-            id=self.id,
-            answer=chosen.answer,
-            solution=chosen.text,
-            stop_reason=outcome.stop_reason,
-            confidence=outcome.confidence,
-            strategy=strategy,
-            usage=SolveUsage(
-                actor=actor,
-                critic=critic,
-                total_tokens=actor.total_tokens + critic.total_tokens,
-                completion_tokens=actor.completion_tokens + critic.completion_tokens,
-                cost=spent.cost,
-                seconds=seconds,
-            ),
-            budget=BudgetAccount(limits=self.ledger.limits, spent=spent),
-            candidates=None if trace == "none" else candidates,
-            degraded=tuple(self.degraded),
-        )
 
     def _warn(self) -> None:
         for limit, share in self.ledger.shares().items():
