@@ -7,14 +7,13 @@ from fastapi import APIRouter, Depends
 from critic_service.service import CriticService
 from services.call_context import CallContext, call_context
 from services.contracts.calls import CritiqueRequest
-from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
-from services.http.openapi import errors
+from services.http.openapi import CALL_ERRORS, responses
 from services.http.streaming import EventStreamResponse
 
 Call = Annotated[CallContext, Depends(call_context)]
 
-RESPONSES = errors(RequestTooLarge, InvalidRequest, BudgetTooSmall, EngineFailed, Overloaded, NotReady)
-"""Errors that a call may be refused with before its first event."""
+RESPONSES = responses(*CALL_ERRORS)
+"""The responses to a call that fails before its first event."""
 
 
 def router(service: CriticService) -> APIRouter:

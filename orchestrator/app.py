@@ -71,7 +71,7 @@ def create(settings: OrchestratorSettings) -> FastAPI:
             "redis": Check(redis.check, required=False),
         },
         service_metrics=metrics,
-        forms=forms,
+        error_formats=forms,
         guards=[partial(AuthMiddleware, quotas=quotas, forms=forms)],
     )
 

@@ -58,9 +58,9 @@ class _TracedMeter:
 
     def ended(self, outcome: str, usage: Usage | None) -> None:
         self.meter.ended(outcome, usage)
-        self.traced.used(usage)
+        self.traced.set_usage(usage)
         if outcome != "ok":
-            self.traced.failed(outcome)
+            self.traced.fail(outcome)
         self.traced.end()
 
 
