@@ -63,9 +63,7 @@ def router(runner: Runner, store: JobStore, docket: Docket) -> APIRouter:
             try:
                 await docket.add(TASK, key=job.id)(job.id)
             except (RedisError, OSError) as error:
-                raise errors.NotReady(
-                    f"the queue in Redis cannot be reached: {error}", retry_after=1
-                ) from error
+                raise errors.NotReady(f"the queue in Redis cannot be reached: {error}", retry_after=1) from error
         return _receipt(job)
 
     @routes.get("/{job}", responses=GET_RESPONSES)
