@@ -12,8 +12,8 @@ import typer
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-import actor_service.app
-import critic_service.app
+import actor_service.routes
+import critic_service.routes
 import orchestrator.app
 from counterpoint import batch, connection, doctor, evaluate, jobs, supervisor
 from counterpoint.options import (
@@ -65,14 +65,14 @@ def main(version: VersionOption = False) -> None:  # noqa: FBT002
 def actor(host: HostOption = None, port: PortOption = None) -> None:
     """Run the actor service."""
     settings = _load(ActorSettings, host, port)
-    _serve(actor_service.app.create(settings), settings)
+    _serve(actor_service.routes.create(settings), settings)
 
 
 @app.command()
 def critic(host: HostOption = None, port: PortOption = None) -> None:
     """Run the critic service."""
     settings = _load(CriticSettings, host, port)
-    _serve(critic_service.app.create(settings), settings)
+    _serve(critic_service.routes.create(settings), settings)
 
 
 @app.command("orchestrator")

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 from uuid import uuid4
 
 import anyio
+from fastapi import Depends
 from starlette.requests import Request
 
 from services.contracts.errors import FieldError
@@ -74,6 +76,10 @@ async def call_context(request: Request) -> CallContext:
         priority=int(_valid(request.headers.get(PRIORITY), _PRIORITY) or 0),
         tenant=request.scope.get("tenant") or _valid(request.headers.get(TENANT)) or "",
     )
+
+
+Call = Annotated[CallContext, Depends(call_context)]
+"""The parameter of a route that receives the identity of its call."""
 
 
 def request_id_of(header: str | None) -> str:

@@ -59,11 +59,10 @@ class ServiceSettings(BaseSettings):
 
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
-        lines: list[str] = []
-        for entry in error.errors(include_input=False, include_url=False):
-            name = str(entry["loc"][0]) if entry["loc"] else ""
-            lines.append(f"{cls.variable(name) if name in cls.model_fields else name}: {entry['msg']}")
-        return "; ".join(lines)
+        entries = error.errors(include_input=False, include_url=False)
+        names = [str(entry["loc"][0]) if entry["loc"] else "" for entry in entries]
+        variables = [cls.variable(name) if name in cls.model_fields else name for name in names]
+        return "; ".join(f"{variable}: {entry['msg']}" for variable, entry in zip(variables, entries, strict=True))
 
     @classmethod
     def settings_customise_sources(

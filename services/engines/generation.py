@@ -13,6 +13,7 @@ from secrets import randbits
 import anyio
 from anyio.abc import TaskGroup
 from anyio.from_thread import BlockingPortal
+from prometheus_client.registry import Collector
 
 from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
@@ -38,11 +39,6 @@ class Meter:
             cached_tokens=self.cached_tokens,
             completion_tokens=self.completion_tokens,
         )
-
-    @property
-    def complete(self) -> bool:
-        """True once every sample has finished."""
-        return len(self.finished) == self.samples
 
     def count(self, delta: Delta, *, scored: bool = False) -> None:
         """Add a delta. Tokens that were `scored` and not sampled count as prompt."""
@@ -104,6 +100,9 @@ class QueuedStream:
 class MeteredEngine:
     """Base of engines that count generations: those in flight, those aborted, and the usage of all (`totals`)."""
 
+    parameters: int | None = None
+    metrics: Collector | None = None
+
     def __init__(self) -> None:
         self.in_flight = 0
         self.aborted = 0
@@ -117,7 +116,7 @@ class MeteredEngine:
             yield
         finally:
             self.in_flight -= 1
-            self.aborted += not meter.complete
+            self.aborted += len(meter.finished) < meter.samples
             self.totals += meter.usage
 
     @asynccontextmanager
@@ -149,10 +148,7 @@ class MeteredEngine:
 
 
 def base_seed(sampling: Sampling) -> int:
-    """Return the seed of sample 0, of 31 bits; sample k has the k-th seed after it, whatever the engine.
-
-    The caller's seed is hashed, so that solves with neighbouring seeds share no samples.
-    """
+    """Return the 31-bit seed of sample 0; sample k adds k. It is hashed, so that neighbouring seeds share no samples."""
     if sampling.seed is None:
         return randbits(31)
     return int.from_bytes(blake2b(str(sampling.seed).encode(), digest_size=4).digest()) >> 1

@@ -17,7 +17,7 @@ Refuse = Callable[[CounterpointError], Response]
 def refusal(path: str, formats: Mapping[str, Refuse], error: CounterpointError) -> Response:
     """Return an error in the format of the prefix of `path` in `formats`, else as problem details."""
     refuse = next((refuse for prefix, refuse in formats.items() if path.startswith(prefix)), None)
-    return problem_response(error.problem()) if refuse is None else refuse(error)
+    return problem_response(error) if refuse is None else refuse(error)
 
 
 class BodyLimit:

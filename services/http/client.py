@@ -52,11 +52,7 @@ async def fetch(
     headers: Mapping[str, str] | None = None,
     body: BaseModel | None = None,
 ) -> Any:  # noqa: ANN401 - JSON
-    """Send a short request and return the JSON of its response.
-
-    Raises the error that the service responds with, `NotReady` if it cannot be reached, `EngineFailed` for anything that
-    is not HTTP or not JSON.
-    """
+    """Send a short request and return its JSON. Raises the error of the response, `NotReady` or `EngineFailed`."""
     all_headers = {**({} if body is None else {"content-type": "application/json"}), **(headers or {})}
     content = None if body is None else body.model_dump_json()
     try:

@@ -28,8 +28,9 @@ _BY_STATUS: dict[int, type[CounterpointError]] = {400: InvalidRequest, 404: NotF
 log = structlog.get_logger("problems")
 
 
-def problem_response(problem: ProblemDetails) -> Response:
-    """Return problem details as a response, with `Retry-After` in whole seconds if they have one."""
+def problem_response(error: CounterpointError) -> Response:
+    """Return the response for an error: its problem details, and `Retry-After` in whole seconds if it has one."""
+    problem = error.problem()
     headers = {"cache-control": "no-store"}
     if problem.retry_after is not None:
         headers["retry-after"] = str(max(1, ceil(problem.retry_after)))
@@ -62,10 +63,26 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def install(app: FastAPI) -> None:
     """Make an application answer every error with problem details."""
-    app.add_exception_handler(CounterpointError, _typed)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
     app.add_middleware(DefectResponder)
+
+    @app.exception_handler(CounterpointError)
+    async def typed(_request: Request, error: CounterpointError) -> Response:
+        return problem_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def unreadable(_request: Request, error: RequestValidationError) -> Response:
+        body: object = error.body
+        if not isinstance(body, bytes):
+            return problem_response(invalid(error.errors()))
+        message = "the content type must be application/json"  # any other body is left unparsed, as bytes
+        fields = [FieldError(loc=("header", "content-type"), msg=message, type="content_type")]
+        return problem_response(InvalidRequest(message, errors=fields))
+
+    @app.exception_handler(HTTPException)
+    async def framework(_request: Request, error: HTTPException) -> Response:
+        response = problem_response(_framework_error(error))
+        response.headers.update(error.headers or {})
+        return response
 
 
 class Refused(HTTPException):
@@ -96,7 +113,7 @@ class DefectResponder:
         except Exception as error:
             if begun:
                 raise
-            await problem_response(as_error(error).problem())(scope, receive, send)
+            await problem_response(as_error(error))(scope, receive, send)
 
 
 def invalid(errors: Sequence[Any]) -> InvalidRequest:
@@ -121,28 +138,6 @@ def _limit(entry: dict[str, Any], name: str) -> Limit | None:
     context: dict[str, Any] = entry.get("ctx") or {}
     bounds = [context[bound] for bound in _BOUNDS if isinstance(context.get(bound), (int, float))]
     return Limit(name=name, value=bounds[0]) if bounds else None
-
-
-async def _typed(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, CounterpointError)  # noqa: S101 - narrows what the framework's signature widens
-    return problem_response(error.problem())
-
-
-async def _invalid(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    body: object = error.body
-    if not isinstance(body, bytes):
-        return problem_response(invalid(error.errors()).problem())
-    message = "the content type must be application/json"  # any other body is left unparsed, as bytes
-    fields = [FieldError(loc=("header", "content-type"), msg=message, type="content_type")]
-    return problem_response(InvalidRequest(message, errors=fields).problem())
-
-
-async def _http(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    response = problem_response(_framework_error(error).problem())
-    response.headers.update(error.headers or {})
-    return response
 
 
 def _framework_error(error: HTTPException) -> CounterpointError:

@@ -1,5 +1,6 @@
 """The OpenAPI description of a service, with its errors as problem details."""
 
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,10 +16,8 @@ _REF = "#/components/schemas/{model}"
 _FRAMEWORK = ("HTTPValidationError", "ValidationError")
 """Schemas of error responses that no service sends."""
 
-CALL_ERRORS = (
-    *(errors.RequestTooLarge, errors.InvalidRequest, errors.BudgetTooSmall),
-    *(errors.EngineFailed, errors.Overloaded, errors.NotReady),
-)
+_REFUSALS = (errors.RequestTooLarge, errors.InvalidRequest, errors.BudgetTooSmall)
+CALL_ERRORS = (*_REFUSALS, errors.EngineFailed, errors.Overloaded, errors.NotReady)
 """Errors of every route that runs a model."""
 
 
@@ -34,12 +33,7 @@ def responses(*kinds: type[errors.CounterpointError]) -> Responses:
 
 def describe(app: FastAPI) -> None:
     """Make an application describe its errors as problem details."""
-
-    def described() -> dict[str, Any]:
-        app.openapi_schema = app.openapi_schema or _described(app)
-        return app.openapi_schema
-
-    app.openapi = described
+    app.openapi = cache(lambda: _described(app))
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

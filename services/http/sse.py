@@ -33,9 +33,8 @@ def encode(event: str, data: str, *, event_id: str | None = None) -> bytes:
 
 
 def encode_model(event: str, model: BaseModel, *, event_id: str | None = None) -> bytes:
-    """Encode a model as an event; its JSON contains no raw line breaks."""
-    prefix = "" if event_id is None else f"id: {event_id}\n"
-    return f"{prefix}event: {event}\ndata: {model.model_dump_json()}\n\n".encode()
+    """Encode a model as an event with its JSON."""
+    return encode(event, model.model_dump_json(), event_id=event_id)
 
 
 def parse(event: ServerSentEvent, union: TypeAdapter[EventT]) -> EventT | None:

@@ -40,10 +40,6 @@ class Wire:
     end: bytes = b""
 
 
-def _refuse(error: CounterpointError) -> Response:
-    return problem_response(error.problem())
-
-
 class _OwningResponse(Response):
     """Base of responses that run their work while they watch for the client's disconnect, which cancels it."""
 
@@ -73,7 +69,7 @@ class _OwningResponse(Response):
 class OwnedJSONResponse(_OwningResponse):
     """The JSON of the model that `work` returns; `work` is cancelled when the client disconnects."""
 
-    def __init__(self, work: Work, refuse: Callable[[CounterpointError], Response] = _refuse) -> None:
+    def __init__(self, work: Work, refuse: Callable[[CounterpointError], Response] = problem_response) -> None:
         super().__init__()
         self.work = work
         self.refuse = refuse
@@ -155,5 +151,5 @@ def _encode(item: BaseModel | CounterpointError) -> bytes:
     return sse.encode_model(name, item, event_id=None if seq is None else str(seq))
 
 
-EVENTS = Wire(_encode, _refuse)
+EVENTS = Wire(_encode, problem_response)
 """Events named and numbered by their models, errors as problem details."""

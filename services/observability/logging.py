@@ -71,7 +71,10 @@ class RequestObserver:
             finally:
                 self._record(scope, status, time.perf_counter() - started)
                 if traced:
-                    _end_span(traced, _route(scope), status)
+                    traced.span.update_name(f"POST {_route(scope)}")
+                    traced.set({tracing.ROUTE: _route(scope), tracing.STATUS: status})
+                    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                        traced.fail(str(status))
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = _route(scope)
@@ -84,13 +87,6 @@ class RequestObserver:
 
 def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "unmatched")
-
-
-def _end_span(traced: tracing.Traced, route: str, status: int) -> None:
-    traced.span.update_name(f"POST {route}")
-    traced.set({tracing.ROUTE: route, tracing.STATUS: status})
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        traced.fail(str(status))
 
 
 @contextmanager

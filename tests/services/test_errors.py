@@ -1,4 +1,4 @@
-"""The error tree: what its drawing shows is what the classes are."""
+"""The error tree: its drawing matches the classes."""
 
 import inspect
 import re

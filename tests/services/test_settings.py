@@ -60,7 +60,7 @@ def test_the_command_line_comes_before_the_environment_before_the_file_before_de
 
 
 def test_each_service_has_its_own_prefix_and_table(config: Path, monkeypatch: Environment):
-    """What one is told another does not hear."""
+    """The settings of one service do not affect another."""
     config.write_text('[actor]\nslots = 2\n[critic]\nslots = 3\n[orchestrator]\nlog_level = "error"\n', "utf-8")
     monkeypatch.setenv("COUNTERPOINT_CRITIC_THREADS", "9")
     actor, critic = ActorSettings.load(), CriticSettings.load()
@@ -108,7 +108,7 @@ def test_every_bad_value_is_named_at_once(monkeypatch: Environment):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[actor]\nslost = 4\n", "slost"),
         ("[actor]\nslots = 'many'\n", "COUNTERPOINT_ACTOR_SLOTS"),
@@ -118,10 +118,10 @@ def test_every_bad_value_is_named_at_once(monkeypatch: Environment):
     ],
     ids=["a name", "a value", "a table", "not TOML", "twice"],
 )
-def test_a_mistake_in_the_file_is_named(config: Path, text: str, said: str):
+def test_a_mistake_in_the_file_is_named(config: Path, text: str, message: str):
     """A name that is no setting is a typing mistake, not a silence."""
     config.write_text(text, "utf-8")
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=message):
         ActorSettings.load()
 
 

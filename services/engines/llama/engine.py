@@ -6,7 +6,7 @@ as far as slots are free, and then share one prefill; sample k depends only on t
 within one batch of the prompt or one token.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -40,7 +40,7 @@ class _LlamaStream(QueuedStream):
         self.abandoned = False
         self._scored = scored
         self._prompt_tokens = prompt_tokens
-        self._generated: dict[int, int] = {}
+        self._generated = Counter[int]()
         self._events: deque[tuple[int, Event]] = deque()
         self._scheduled = False
 
@@ -87,9 +87,8 @@ class _LlamaStream(QueuedStream):
         if cached is not None and first == 0:
             self.meter.cached_tokens = cached
         index = first + wire.sample(event)
-        total = wire.generated(event)
-        delta = wire.delta(event, index, total - self._generated.get(index, 0))
-        self._generated[index] = total
+        delta = wire.delta(event, index, self._generated[index])
+        self._generated[index] += delta.tokens
         self.meter.count(delta, scored=self._scored)
         if delta.tokens or delta.finish_reason:
             self.put(delta)
@@ -100,7 +99,6 @@ class EmbeddedEngine(MeteredEngine):
 
     name = "embedded"
     capabilities = CAPABILITIES
-    metrics = None
 
     def __init__(self, options: EmbeddedOptions, llama: Llama, tokenizer: ChatTokenizer, parameters: int) -> None:
         """Use `load`."""

@@ -112,14 +112,10 @@ class Slots:
     async def acquire(self, most: int) -> int:
         """Wait for a slot, then acquire up to `most` of the free ones; return how many. Cancellable while it waits."""
         await self._free.acquire()
-        acquired = 1
-        try:
-            while acquired < most:
-                self._free.acquire_nowait()
-                acquired += 1
-        except anyio.WouldBlock:
-            pass
-        return acquired
+        more = min(most - 1, self._free.value)
+        for _ in range(more):
+            self._free.acquire_nowait()
+        return 1 + more
 
     def release(self, count: int) -> None:
         """Release slots to the longest-waiting requests."""

@@ -104,13 +104,8 @@ def sample(event: Event) -> int:
     return int(event["choices"][0]["index"])
 
 
-def generated(event: Event) -> int:
-    """Return the tokens generated so far for the event's sample, those whose text is held back included."""
-    return int(event["timings"]["predicted_n"])
-
-
-def delta(event: Event, index: int, tokens: int) -> Delta:
-    """Return what an event adds to sample `index` of the generation, given the tokens it took."""
+def delta(event: Event, index: int, before: int) -> Delta:
+    """Return the delta of an event for sample `index`, which had `before` tokens, held-back ones included."""
     choice: dict[str, Any] = event["choices"][0]
     reported: dict[str, list[dict[str, Any]]] = choice["logprobs"] or {"content": []}
     logprobs = tuple(
@@ -121,4 +116,5 @@ def delta(event: Event, index: int, tokens: int) -> Delta:
         )
         for entry in reported["content"]
     )
+    tokens = int(event["timings"]["predicted_n"]) - before
     return Delta(index, choice["text"], tokens, logprobs, choice["finish_reason"])

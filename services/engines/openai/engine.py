@@ -49,7 +49,6 @@ class OpenAIEngine(MeteredEngine):
     """A model on OpenAI-compatible servers."""
 
     name = "openai"
-    parameters: int | None = None
 
     def __init__(self, options: OpenAIOptions, tokenizer: ChatTokenizer | None = None) -> None:
         """Create the engine; no request is sent before the first `check` or call."""
@@ -60,7 +59,7 @@ class OpenAIEngine(MeteredEngine):
         self._tokenizer = tokenizer
         replicas = Replicas(options.base_urls, options.api_key)
         self.replicas = replicas.all
-        self.metrics: Collector = replicas.registry
+        self.metrics: Collector | None = replicas.registry
         self.context_length = options.context_length
         self._servers = Servers(replicas)
         self._features: Features | None = None

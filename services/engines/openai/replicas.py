@@ -69,10 +69,7 @@ class Replicas:
 
     @contextmanager
     def using(self, replica: Replica) -> Generator[None]:
-        """Count a call of a replica, and record its outcome in the breaker and the metrics.
-
-        Raises `EngineFailed` for a connection that fails; other errors pass.
-        """
+        """Count a call of a replica and record its outcome. Raises `EngineFailed` if the connection fails."""
         outcome, settle = "cancelled", replica.breaker.abandon
         replica.in_flight += 1
         replica.breaker.begin()

@@ -66,9 +66,7 @@ class ScriptedEngine(MeteredEngine):
 
     name = "scripted"
     model = "scripted"
-    parameters: int | None = None
     special_tokens: tuple[str, ...] = SPECIAL_TOKENS
-    metrics = None
 
     def __init__(self, options: ScriptedOptions | None = None) -> None:
         super().__init__()

@@ -9,23 +9,21 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
+from prometheus_client.registry import Collector
 
 from services.call_context import CallContext
 from services.contracts.model import Capabilities
-from services.engines.generation import MeteredEngine, QueuedStream, base_seed, scored_deltas, tokens_left
+from services.contracts.sampling import Sampling
+from services.engines.generation import MeteredEngine, QueuedStream, scored_deltas, tokens_left
 from services.engines.models import ModelError
 from services.engines.protocol import Delta, Generation, GenerationStream, Prompt
 from services.engines.tokenizers.chat import ChatTokenizer, load_tokenizer
 from services.engines.vllm.library import Vllm, VllmMetrics, VllmOutput, VllmRequest, VllmSample
 from services.engines.vllm.options import VllmOptions
 from services.errors import CounterpointError, InvalidRequest
-
-if TYPE_CHECKING:
-    from prometheus_client.registry import Collector
 
 CAPABILITIES = Capabilities(
     prefix=True, logprobs=True, guided=("choice", "regex", "json", "grammar"), score=True, counts="exact"
@@ -39,7 +37,7 @@ class _VllmStream(QueuedStream):
     """A generation in progress. If a continuation is scored instead, `pieces` are the texts of its tokens."""
 
     def __init__(self, request: VllmRequest, prompt_tokens: int, pieces: tuple[str, ...] = ()) -> None:
-        super().__init__(request.n)
+        super().__init__(request.generation.n)
         self.done = anyio.Event()
         self._pieces = pieces
         self._prompt_tokens = prompt_tokens + len(pieces)
@@ -89,7 +87,7 @@ class VllmEngine(MeteredEngine):
         super().__init__()
         self.model = Path(options.model).name
         self.context_length = library.context_length
-        self.parameters = parameters
+        self.parameters: int | None = parameters
         self.special_tokens = tokenizer.special_tokens
         self.metrics: Collector | None = VllmMetrics()
         self._library = library
@@ -116,19 +114,8 @@ class VllmEngine(MeteredEngine):
     async def generate(self, generation: Generation) -> AsyncGenerator[GenerationStream]:
         """Start generating; see `Engine.generate`. Raises `ContextExceeded`; iterating, `InvalidRequest` for a bad guide."""
         ids = self._tokenizer.prompt_ids(generation.prompt)
-        sampling = generation.sampling
-        request = VllmRequest(
-            ids=ids,
-            n=generation.n,
-            max_tokens=min(sampling.max_tokens, tokens_left(self.context_length, len(ids))),
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=base_seed(sampling),
-            stop=tuple(sampling.stop),
-            guide=generation.guide,
-            top_logprobs=generation.top_logprobs,
-            call=generation.call,
-        )
+        most = tokens_left(self.context_length, len(ids))
+        request = VllmRequest(ids, generation, min(generation.sampling.max_tokens, most))
         async with self._run(request, _VllmStream(request, len(ids))) as stream:
             yield stream
 
@@ -143,7 +130,8 @@ class VllmEngine(MeteredEngine):
         if not scored:
             raise InvalidRequest("an empty text cannot be scored")
         tokens_left(self.context_length, len(ids) + len(scored))
-        request = VllmRequest(ids=[*ids, *scored], n=1, max_tokens=1, prompt_logprobs=True, call=call)
+        greedy = Generation(prompt, Sampling(temperature=0.0, seed=0), call=call)
+        request = VllmRequest([*ids, *scored], greedy, max_tokens=1, prompt_logprobs=True)
         async with self._run(request, _VllmStream(request, len(ids), self._tokenizer.pieces(scored))) as stream:
             yield stream
 
@@ -157,7 +145,7 @@ class VllmEngine(MeteredEngine):
 
     @asynccontextmanager
     async def _run(self, request: VllmRequest, stream: _VllmStream) -> AsyncGenerator[_VllmStream]:
-        name = f"{request.call.session_id}-{next(self._names)}"
+        name = f"{request.generation.call.session_id}-{next(self._names)}"
         async with self._queued(stream) as (group, _):
             group.start_soon(stream.pump, self._library.stream(request, name))
             try:

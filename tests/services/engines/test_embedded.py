@@ -167,7 +167,7 @@ async def test_an_unsupported_guide_is_refused(embedded: EmbeddedEngine) -> None
 
 
 async def test_an_event_that_is_not_understood_is_an_error() -> None:
-    """What goes wrong with an event ends the completion there and is reported, though the library would swallow it."""
+    """An exception about an event ends the completion and is raised, though the library would ignore it."""
     llama = Llama(EmbeddedOptions(model_path(SMOLLM2), context_length=64, slots=1))
     events: list[Event] = []
 

@@ -99,7 +99,7 @@ def test_messages_that_the_template_refuses_are_the_callers_error() -> None:
         ChatTokenizer(strict).render(Prompt((Message(role="assistant", content="x"),)))
 
 
-def test_whole_characters_are_told_from_parts(smollm2: ChatTokenizer) -> None:
+def test_whole_characters_are_distinguished_from_parts(smollm2: ChatTokenizer) -> None:
     """Tokens of plain text hold whole characters; those of a rare one do not."""
     assert not smollm2.splits_characters(smollm2.encode("plain text"))
     assert smollm2.splits_characters(smollm2.encode("\N{GRINNING FACE}"))
