@@ -7,7 +7,7 @@ _MARKED = re.compile(r"####\s*([^\n]+)")
 _BOXED = "\\boxed"
 
 MAX_ANSWER_CHARS = 512
-"""Longer than any answer to a problem; a longer statement is none."""
+"""Longer than any answer to a problem; a longer statement is not an answer."""
 
 
 def answer_of(text: str) -> str | None:

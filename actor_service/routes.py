@@ -1,34 +1,35 @@
-"""The actor's routes; every answer is a stream of events."""
+"""The actor's application and its routes, which respond with streams of events."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, FastAPI
 
 from actor_service.service import ActorService
-from services.call_context import CallContext, call_context
+from services.call_context import Call
 from services.contracts.calls import DraftRequest, RefineRequest
-from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
-from services.http.openapi import errors
+from services.engines.factory import open_engine
+from services.http.openapi import CALL_ERRORS, responses
 from services.http.streaming import EventStreamResponse
-
-Call = Annotated[CallContext, Depends(call_context)]
-
-RESPONSES = errors(RequestTooLarge, InvalidRequest, BudgetTooSmall, EngineFailed, Overloaded, NotReady)
-"""Errors that a call may be refused with before its first event."""
+from services.role import create_role_app
+from services.settings import ActorSettings
 
 
 def router(service: ActorService) -> APIRouter:
     """Return the routes `POST /v1/draft` and `POST /v1/refine`."""
     routes = APIRouter(prefix="/v1", tags=["actor"])
 
-    @routes.post("/draft", response_class=EventStreamResponse, responses=RESPONSES)
+    @routes.post("/draft", response_class=EventStreamResponse, responses=responses(*CALL_ERRORS))
     async def draft(body: DraftRequest, call: Call) -> EventStreamResponse:
         """Write step-by-step solutions: `step`, `candidate`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.draft(body, call, emit))
 
-    @routes.post("/refine", response_class=EventStreamResponse, responses=RESPONSES)
+    @routes.post("/refine", response_class=EventStreamResponse, responses=responses(*CALL_ERRORS))
     async def refine(body: RefineRequest, call: Call) -> EventStreamResponse:
         """Write new solutions given a critique: `step`, `candidate`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.refine(body, call, emit))
 
     return routes
+
+
+def create(settings: ActorSettings) -> FastAPI:
+    """Create the actor's application."""
+    service = ActorService(settings, lambda: open_engine(settings))
+    return create_role_app(service, "Counterpoint actor", [router(service)])

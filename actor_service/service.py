@@ -1,4 +1,4 @@
-"""Drafting and refining: from a request to the events of its samples, inside its allowance."""
+"""The actor's service: drafts and refines within an allowance, and emits the events of each sample."""
 
 from dataclasses import dataclass, field
 
@@ -31,11 +31,11 @@ class _Sample:
 
     @property
     def full(self) -> bool:
-        """True if the solution is as long as a text may be; later text is dropped."""
+        """True if the solution has the maximum length of a text; further text is dropped."""
         return len(self.writer.text) == MAX_TEXT_CHARS
 
     def feed(self, text: str) -> list[WrittenStep]:
-        """Add text without null bytes, which no message may hold; return the steps that it completed."""
+        """Add text, without null bytes, which messages must not contain; return the steps that it completed."""
         most = MAX_TEXT_CHARS - len(self.writer.text)
         return self.writer.feed(text.replace("\x00", "")[:most])
 
@@ -53,7 +53,7 @@ class _Sample:
 
 
 class _Samples:
-    """The reply to a call: its samples, each of which begins with `prefix`. See `services.role.Reply`."""
+    """The handler of a call: its samples, each of which begins with `prefix`. See `services.role.service.CallHandler`."""
 
     def __init__(self, n: int, prefix: str, emit: Emit) -> None:
         self._samples = [_Sample(index) for index in range(n)]
@@ -70,11 +70,11 @@ class _Samples:
 
     async def finish(self, *, cancelled: bool) -> None:
         """Emit the samples that were cut off."""
-        del cancelled  # only a call that was cancelled has any
+        del cancelled  # only a cancelled call has any
         await self._cut_off("cancelled")
 
     async def recover(self) -> bool:
-        """Emit the samples that were cut off if any is complete: a failure costs only those that were not."""
+        """If any sample is complete, emit the others as failed: a failure costs only the incomplete ones."""
         complete = any(sample.finish for sample in self._samples)
         if complete:
             await self._cut_off("failed")
@@ -108,26 +108,17 @@ class ActorService(RoleService):
         self._dialect = DIALECTS[settings.dialect_name]
 
     def card(self) -> ModelCard:
-        """Return the actor's model card; overhead = the prompts' tokens around empty texts."""
+        """Return the actor's model card; its overhead is that of empty texts, in tokens."""
         engine, dialect = self.engine, self._dialect
         incorrect = Critique(depth="verdict", verdict="incorrect")
-        return ModelCard(
-            role="actor",
-            model=engine.model,
-            engine=engine.name,
-            dialect=dialect.name,
-            context_length=engine.context_length,
-            parameters=engine.parameters,
-            capabilities=engine.capabilities,
-            counts=engine.capabilities.counts,
-            overhead={
-                "draft": engine.count(dialect.draft(EMPTY_MESSAGES)),
-                "refine": engine.count(dialect.rewrite(EMPTY_MESSAGES, "", incorrect)),
-            },
-        )
+        overhead = {
+            "draft": engine.count(dialect.draft(EMPTY_MESSAGES)),
+            "refine": engine.count(dialect.rewrite(EMPTY_MESSAGES, "", incorrect)),
+        }
+        return self._card("actor", dialect.name, overhead=overhead)
 
     async def draft(self, body: DraftRequest, call: CallContext, emit: Emit) -> None:
-        """Write `n` first attempts; with `plain` the model gets the conversation and nothing else."""
+        """Write `n` first attempts; with `plain` the prompt is the conversation alone."""
         messages = self.safe_messages(body.as_messages)
         prompt = Prompt(messages) if body.plain else self._dialect.draft(messages)
         await self._write("draft", prompt, body, call, emit)
@@ -135,7 +126,7 @@ class ActorService(RoleService):
     async def refine(self, body: RefineRequest, call: CallContext, emit: Emit) -> None:
         """Write `n` new attempts given a critique, from the start or after the kept steps.
 
-        Where the engine cannot continue a prefix, keeping steps is the same as rewriting.
+        If the engine cannot continue a prefix, it rewrites from the start.
         """
         messages, solution = self.safe_messages(body.as_messages), self.safe(body.solution)
         critique = self._safe_critique(body.critique)

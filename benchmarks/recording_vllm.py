@@ -32,10 +32,9 @@ async def engine(settings: RoleSettings) -> Engine:
 
     class Recorded(Vllm):
         async def stream(self, request: VllmRequest, request_id: str) -> AsyncGenerator[VllmOutput]:
-            completions: list[list[int]] = [[] for _ in range(request.n)]
-            lines.append(
-                {"ids": list(request.ids), "n": request.n, "scored": request.prompt_logprobs, "completions": completions}
-            )
+            n = request.generation.n
+            completions: list[list[int]] = [[] for _ in range(n)]
+            lines.append({"ids": list(request.ids), "n": n, "scored": request.prompt_logprobs, "completions": completions})
             async for output in super().stream(request, request_id):
                 for sample in output.samples:
                     completions[sample.index] += sample.ids

@@ -13,8 +13,8 @@ import typer
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-import actor_service.app
-import critic_service.app
+import actor_service.routes
+import critic_service.routes
 import orchestrator.app
 from counterpoint import batch, connection, doctor, evaluate, jobs, options, supervisor
 from counterpoint.shared_engine import SharedEngine
@@ -55,13 +55,13 @@ def main(version: VersionOption = False) -> None:  # noqa: FBT002
 @app.command()
 def actor(host: HostOption = None, port: PortOption = None) -> None:
     """Run the actor service."""
-    _serve(ActorSettings, actor_service.app.create, host, port)
+    _serve(ActorSettings, actor_service.routes.create, host, port)
 
 
 @app.command()
 def critic(host: HostOption = None, port: PortOption = None) -> None:
     """Run the critic service."""
-    _serve(CriticSettings, critic_service.app.create, host, port)
+    _serve(CriticSettings, critic_service.routes.create, host, port)
 
 
 @app.command("orchestrator")

@@ -1,29 +1,34 @@
-"""The critic's route; its answer is a stream of events."""
+"""The critic's application and its route, which responds with a stream of events."""
 
-from typing import Annotated
+import secrets
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, FastAPI
 
 from critic_service.service import CriticService
-from services.call_context import CallContext, call_context
+from services.call_context import Call
 from services.contracts.calls import CritiqueRequest
-from services.errors import BudgetTooSmall, EngineFailed, InvalidRequest, NotReady, Overloaded, RequestTooLarge
-from services.http.openapi import errors
+from services.engines.factory import open_engine
+from services.http.openapi import CALL_ERRORS, responses
 from services.http.streaming import EventStreamResponse
-
-Call = Annotated[CallContext, Depends(call_context)]
-
-RESPONSES = errors(RequestTooLarge, InvalidRequest, BudgetTooSmall, EngineFailed, Overloaded, NotReady)
-"""Errors that a call may be refused with before its first event."""
+from services.role import create_role_app
+from services.settings import CriticSettings
 
 
 def router(service: CriticService) -> APIRouter:
     """Return the route `POST /v1/critique`."""
     routes = APIRouter(prefix="/v1", tags=["critic"])
 
-    @routes.post("/critique", response_class=EventStreamResponse, responses=RESPONSES)
+    @routes.post("/critique", response_class=EventStreamResponse, responses=responses(*CALL_ERRORS))
     async def critique(body: CritiqueRequest, call: Call) -> EventStreamResponse:
         """Judge a solution: `label`, `explanation`, `critique`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.judge(body, call, emit))
 
     return routes
+
+
+def create(settings: CriticSettings) -> FastAPI:
+    """Create the critic's application."""
+    configured = settings.nonce_secret
+    secret = configured.get_secret_value().encode() if configured else secrets.token_bytes(32)
+    service = CriticService(settings, lambda: open_engine(settings), secret)
+    return create_role_app(service, "Counterpoint critic", [router(service)])

@@ -1,4 +1,4 @@
-"""Judging: from a request to the events of its critique, inside its allowance."""
+"""The critic's service: judges a solution within an allowance, and emits the events of its critique."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -20,10 +20,10 @@ from services.role import OpenEngine, RoleService
 from services.settings import RoleSettings
 
 TOP_LOGPROBS = 20
-"""Alternatives requested at each token; both words of a label are among them as a rule."""
+"""Alternatives requested at each token; normally they include both words of a label."""
 
 SCORED_READS = 3.0
-"""Tokens read for each token of a solution whose critique is scored: its own, and those of a critique twice as long."""
+"""Tokens read for each token of a solution whose critique is scored: the solution, and a critique twice as long."""
 
 EMPTY_CASE = Case((Message(role="user", content=""),), ("",), "0" * NONCE_CHARS)
 
@@ -48,7 +48,7 @@ class CriticMetrics(RoleMetrics):
 
 
 class _Answer:
-    """The reply to a call: the critic's text, which becomes one critique at its end. See `services.role.Reply`."""
+    """The handler of a call, whose text becomes one critique at its end. See `services.role.service.CallHandler`."""
 
     def __init__(self, question: Question, depth: Depth, metrics: CriticMetrics, emit: Emit) -> None:
         self._question = question
@@ -65,7 +65,7 @@ class _Answer:
             self._tokens += delta.logprobs
 
     async def finish(self, *, cancelled: bool) -> None:
-        """Emit the labels, the explanations and the critique; half an answer is none."""
+        """Emit the labels, the explanations and the critique, unless the answer is incomplete."""
         if cancelled:
             return
         critique = self._parse()
@@ -78,7 +78,7 @@ class _Answer:
         await self._emit(CritiqueEvent(**critique.model_dump()))
 
     async def recover(self) -> bool:
-        """Return False: half an answer is none."""
+        """Return False: an incomplete answer cannot be used."""
         return False
 
     def _parse(self) -> Critique:
@@ -100,19 +100,13 @@ class CriticService(RoleService):
         self._secret = secret
 
     def card(self) -> ModelCard:
-        """Return the critic's model card; overhead = the prompts' tokens around an empty problem and one empty step."""
+        """Return the critic's model card; its overhead is that of an empty problem and one empty step, in tokens."""
         engine = self.engine
         one, two = self._card_questions(EMPTY_CASE), self._card_questions(replace(EMPTY_CASE, steps=("", "")))
         overhead = {depth: engine.count(question.full_prompt) for depth, question in one.items()}
-        return ModelCard(
-            role="critic",
-            model=engine.model,
-            engine=engine.name,
-            dialect=self._dialect.name,
-            context_length=engine.context_length,
-            parameters=engine.parameters,
-            capabilities=engine.capabilities,
-            counts=engine.capabilities.counts,
+        return self._card(
+            "critic",
+            self._dialect.name,
             overhead=overhead,
             markers={depth: engine.count(two[depth].full_prompt) - overhead[depth] for depth in DEPTHS},
             reads={depth: SCORED_READS if question.scored_answer else 1.0 for depth, question in one.items()},
@@ -139,7 +133,7 @@ class CriticService(RoleService):
     def _generation(
         self, question: Question, body: CritiqueRequest, call: CallContext
     ) -> AbstractAsyncContextManager[GenerationStream]:
-        """Have the engine write the answer, or score the one that is given. Raises `BudgetTooSmall`."""
+        """Let the engine write the answer, or score the given one. Raises `BudgetTooSmall`."""
         sampling = self.capped(body.sampling, body.allowance, question.full_prompt)
         if question.scored_answer is not None:
             return self.engine.score(question.prompt, question.scored_answer, call)
@@ -147,5 +141,5 @@ class CriticService(RoleService):
         return self.engine.generate(Generation(question.prompt, sampling, guide=guide, top_logprobs=TOP_LOGPROBS, call=call))
 
     def _supported(self, guide: Guide | None) -> Guide | None:
-        """Return the guide where the engine has its kind; else the parser decides alone."""
+        """Return the guide if the engine supports its kind; otherwise the parser alone checks the answer."""
         return guide if guide and guide.kind in self.engine.capabilities.guided else None

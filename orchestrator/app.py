@@ -82,7 +82,7 @@ def create(settings: OrchestratorSettings) -> FastAPI:
             "redis": Check(parts.redis.check, required=False),
         },
         service_metrics=metrics,
-        forms=forms,
+        error_formats=forms,
         guards=[partial(AuthMiddleware, quotas=parts.quotas, forms=forms)],
     )
 

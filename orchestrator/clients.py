@@ -82,9 +82,9 @@ class HTTPCallStream:
         await self._group.__aexit__(None, None, None)
         outcome = "ok" if self._complete and error is None else ("failed" if isinstance(error, CallFailed) else "cancelled")
         self._meter.ended(outcome, self.usage)
-        self._traced.used(self.usage)
+        self._traced.set_usage(self.usage)
         if outcome != "ok":
-            self._traced.failed(outcome)
+            self._traced.fail(outcome)
         self._traced.end()
 
     async def __aiter__(self) -> AsyncIterator[Any]:

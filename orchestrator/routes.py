@@ -10,20 +10,8 @@ from orchestrator.runner import Runner, ignore_events, stream
 from services.call_context import CallContext, call_context
 from services.contracts.events import SOLVE_EVENT_TYPES
 from services.contracts.solve import SolveResult
-from services.errors import (
-    ActorFailed,
-    BudgetTooSmall,
-    DeadlineExceeded,
-    EngineFailed,
-    InvalidRequest,
-    NotReady,
-    Overloaded,
-    QuotaExhausted,
-    RateLimited,
-    RequestTooLarge,
-    Unauthenticated,
-)
-from services.http.openapi import Responses, errors
+from services.errors import ActorFailed, DeadlineExceeded, QuotaExhausted, RateLimited, Unauthenticated
+from services.http.openapi import CALL_ERRORS, Responses, responses
 from services.http.sse import MEDIA_TYPE
 from services.http.streaming import Emit, EventStreamResponse, OwnedJSONResponse
 
@@ -46,19 +34,7 @@ RESPONSES: Responses = {
         "description": "The answer, or with `stream` the events as they happen (`services.contracts.events`).",
         "content": {MEDIA_TYPE: {"schema": EVENT_SCHEMA}},
     },
-    **errors(
-        Unauthenticated,
-        RequestTooLarge,
-        InvalidRequest,
-        BudgetTooSmall,
-        RateLimited,
-        QuotaExhausted,
-        ActorFailed,
-        EngineFailed,
-        Overloaded,
-        NotReady,
-        DeadlineExceeded,
-    ),
+    **responses(Unauthenticated, RateLimited, QuotaExhausted, ActorFailed, *CALL_ERRORS, DeadlineExceeded),
 }
 """The responses of `POST /solve`."""
 

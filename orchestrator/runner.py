@@ -117,7 +117,7 @@ class Runner:
         attributes = {tracing.OPERATION: "invoke_workflow", tracing.WORKFLOW: strategy.resolved()["name"]}
         with tracing.span("solve", call.traceparent, attributes) as traced:
             result = await self._admitted(request, strategy, replace(call, traceparent=traced.traceparent), emit, options)
-            traced.note({tracing.SOLVE_ID: result.id, tracing.STOP_REASON: result.stop_reason})
+            traced.set({tracing.SOLVE_ID: result.id, tracing.STOP_REASON: result.stop_reason})
             return result
 
     async def _admitted(

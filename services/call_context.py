@@ -1,10 +1,12 @@
-"""Who asks, on every hop: request id, solve (session), call, trace and remaining time, in headers that travel on."""
+"""The identity of a call: request, session (solve), call, trace, deadline, priority and tenant, in headers on every hop."""
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 from uuid import uuid4
 
 import anyio
+from fastapi import Depends
 from starlette.requests import Request
 
 from services.contracts.errors import FieldError
@@ -27,9 +29,9 @@ _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """The identity of one call. `deadline` is absolute on the event loop's clock, in seconds; None = none.
+    """The identity of one call. `deadline` is in seconds on the event loop's clock; None = no deadline.
 
-    A lower `priority` is served first by engines that can choose; what is cached for a `tenant` is its own.
+    Engines that support priorities serve a lower `priority` first. Prefix caches are separate for each `tenant`.
     """
 
     request_id: str
@@ -41,11 +43,11 @@ class CallContext:
     tenant: str = ""
 
     def remaining(self) -> float | None:
-        """Seconds left, never negative; None without a deadline."""
+        """Return the seconds left, never negative; None without a deadline."""
         return None if self.deadline is None else max(0.0, self.deadline - anyio.current_time())
 
     def headers(self) -> dict[str, str]:
-        """The headers that carry this identity to the next hop."""
+        """Return the headers that carry this identity to the next hop."""
         headers = {REQUEST_ID: self.request_id, SESSION_ID: self.session_id, CALL_ID: self.call_id}
         if self.traceparent:
             headers[TRACE] = self.traceparent
@@ -60,7 +62,7 @@ class CallContext:
 
 
 async def call_context(request: Request) -> CallContext:
-    """The identity that a request's headers carry; what is missing or malformed is made up, except the deadline.
+    """Read the identity from a request's headers. Ids that are missing or malformed are generated, other values ignored.
 
     Raises `InvalidRequest` for a deadline that is not a whole number of milliseconds.
     """
@@ -76,23 +78,27 @@ async def call_context(request: Request) -> CallContext:
     )
 
 
+Call = Annotated[CallContext, Depends(call_context)]
+"""The parameter of a route that receives the identity of its call."""
+
+
 def request_id_of(header: str | None) -> str:
-    """The caller's request id if it is well-formed, else a new one."""
+    """Return the caller's request id if it is well-formed, else a new one."""
     return _valid(header) or new_id("req")
 
 
 def traceparent_of(header: str | None) -> str | None:
-    """The caller's trace if it is well-formed."""
+    """Return the caller's `traceparent` if it is well-formed."""
     return _valid(header, _TRACE)
 
 
 def new_id(prefix: str) -> str:
-    """A fresh identifier."""
+    """Return a new identifier."""
     return f"{prefix}_{uuid4().hex}"
 
 
-def _valid(value: str | None, form: re.Pattern[str] = _ID) -> str | None:
-    return value if value and form.fullmatch(value) else None
+def _valid(value: str | None, pattern: re.Pattern[str] = _ID) -> str | None:
+    return value if value and pattern.fullmatch(value) else None
 
 
 def _deadline(value: str | None) -> float | None:

@@ -1,23 +1,27 @@
-"""The error tree. Each class carries its HTTP status, code and whether the same call may be tried again.
+"""The error tree: each class carries its HTTP status and its code.
 
 ::
 
-CounterpointError
-+-- InvalidRequest        422 invalid_request
-|   +-- ContextExceeded   422 invalid_request      the prompt is longer than the model's context
-+-- BudgetTooSmall        422 budget_too_small
-+-- Unauthenticated       401 unauthenticated
-+-- Forbidden             403 forbidden
-+-- NotFound              404 not_found
-+-- MethodNotAllowed      405 method_not_allowed
-+-- RequestTooLarge       413 request_too_large
-+-- EngineFailed          502 engine_failed        retryable
-|   +-- EngineDied        502 engine_failed        retryable, once the service has been started again
-+-- ActorFailed           502 actor_failed
-+-- Overloaded            503 overloaded           retryable
-+-- NotReady              503 not_ready            retryable
-+-- DeadlineExceeded      504 deadline_exceeded
-+-- InternalError         500 internal_error
+CounterpointError             500 internal_error
++-- InvalidRequest            422 invalid_request
+|   +-- ContextExceeded       422 invalid_request
++-- BudgetTooSmall            422 budget_too_small
++-- Unauthenticated           401 unauthenticated
++-- RateLimited               429 rate_limited
++-- QuotaExhausted            429 quota_exhausted
++-- NotFound                  404 not_found
++-- MethodNotAllowed          405 method_not_allowed
++-- IdempotencyConflict       409 idempotency_conflict
++-- JobFinished               409 job_finished
++-- Cancelled                 409 cancelled
++-- RequestTooLarge           413 request_too_large
++-- EngineFailed              502 engine_failed
+|   +-- EngineDied            502 engine_failed
++-- ActorFailed               502 actor_failed
++-- Overloaded                503 overloaded
++-- NotReady                  503 not_ready
++-- DeadlineExceeded          504 deadline_exceeded
++-- InternalError             500 internal_error
 """
 
 from collections.abc import Sequence
@@ -27,12 +31,10 @@ from services.contracts.errors import FieldError, Limit, ProblemDetails
 
 
 class CounterpointError(Exception):
-    """Base of every error that has a place in the public interface."""
+    """Base of every error that is part of the public interface."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Internal error"
-    retryable: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class CounterpointError(Exception):
         retry_after: float | None = None,
         errors: Sequence[FieldError] = (),
     ) -> None:
-        """`detail` is a sentence for a person; `retry_after` is in seconds."""
+        """`detail` is a sentence for the user; `retry_after` is in seconds."""
         super().__init__(detail)
         self.detail = detail
         self.limit = limit
@@ -51,14 +53,14 @@ class CounterpointError(Exception):
 
     @property
     def needed(self) -> float | int | None:
-        """The limit that would have been enough, in its own unit, where that is known."""
+        """The value of the limit that would have been enough, in its own unit, where it is known."""
         return self.limit.needed if self.limit else None
 
     def problem(self) -> ProblemDetails:
-        """The problem object (RFC 9457)."""
+        """Return the problem details (RFC 9457)."""
         return ProblemDetails(
             type=f"urn:counterpoint:error:{self.code}",
-            title=self.title,
+            title=self.code.replace("_", " ").capitalize(),
             status=self.status,
             detail=self.detail,
             code=self.code,
@@ -70,16 +72,16 @@ class CounterpointError(Exception):
 
 
 class InvalidRequest(CounterpointError):
-    """The request is not one the service understands."""
+    """The request is malformed, or asks for something unsupported."""
 
-    status, code, title = 422, "invalid_request", "Invalid request"
+    status, code = 422, "invalid_request"
 
 
 class ContextExceeded(InvalidRequest):
     """The prompt is longer than the model's context."""
 
     def __init__(self, *, needed: int, context_length: int) -> None:
-        """Lengths are in tokens."""
+        """Both lengths are in tokens."""
         super().__init__(
             f"the prompt needs {needed} tokens and the model's context holds {context_length}",
             limit=Limit(name="context_length", value=context_length, needed=needed),
@@ -87,104 +89,98 @@ class ContextExceeded(InvalidRequest):
 
 
 class BudgetTooSmall(CounterpointError):
-    """The allowance or budget does not cover even one token of completion."""
+    """The allowance or the budget does not cover a single completion token."""
 
-    status, code, title = 422, "budget_too_small", "Budget too small"
+    status, code = 422, "budget_too_small"
 
 
 class Unauthenticated(CounterpointError):
     """No valid key was given."""
 
-    status, code, title = 401, "unauthenticated", "Unauthenticated"
-
-
-class Forbidden(CounterpointError):
-    """The key may not do this."""
-
-    status, code, title = 403, "forbidden", "Forbidden"
+    status, code = 401, "unauthenticated"
 
 
 class RateLimited(CounterpointError):
-    """The key has asked too often."""
+    """The key has sent too many requests."""
 
-    status, code, title = 429, "rate_limited", "Rate limited"
+    status, code = 429, "rate_limited"
 
 
 class QuotaExhausted(CounterpointError):
-    """What the key may spend in its period is spent."""
+    """The key has used up its quota for the current period."""
 
-    status, code, title = 429, "quota_exhausted", "Quota exhausted"
+    status, code = 429, "quota_exhausted"
 
 
 class NotFound(CounterpointError):
-    """There is nothing under this name."""
+    """The resource does not exist."""
 
-    status, code, title = 404, "not_found", "Not found"
+    status, code = 404, "not_found"
 
 
 class MethodNotAllowed(CounterpointError):
-    """The path exists, the method does not."""
+    """The path exists, but not for this method."""
 
-    status, code, title = 405, "method_not_allowed", "Method not allowed"
+    status, code = 405, "method_not_allowed"
 
 
 class IdempotencyConflict(CounterpointError):
-    """The key was used for another request."""
+    """The idempotency key was used for a different request."""
 
-    status, code, title = 409, "idempotency_conflict", "Idempotency conflict"
+    status, code = 409, "idempotency_conflict"
 
 
 class JobFinished(CounterpointError):
-    """What was asked of a job came after its end."""
+    """The job has finished and accepts no more commands."""
 
-    status, code, title = 409, "job_finished", "Job finished"
+    status, code = 409, "job_finished"
 
 
 class Cancelled(CounterpointError):
-    """Somebody who may cancelled it."""
+    """The job was cancelled."""
 
-    status, code, title = 409, "cancelled", "Cancelled"
+    status, code = 409, "cancelled"
 
 
 class RequestTooLarge(CounterpointError):
-    """The request body is larger than the service reads."""
+    """The request body is larger than the service accepts."""
 
-    status, code, title = 413, "request_too_large", "Request too large"
+    status, code = 413, "request_too_large"
 
 
 class EngineFailed(CounterpointError):
     """The engine behind a role service failed."""
 
-    status, code, title, retryable = 502, "engine_failed", "Engine failed", True
+    status, code = 502, "engine_failed"
 
 
 class EngineDied(EngineFailed):
-    """The engine is gone and will not come back in this process."""
+    """The engine is gone; only a restart of the service brings it back."""
 
 
 class ActorFailed(CounterpointError):
-    """The actor answered every try with an error, so no candidate exists."""
+    """Every call to the actor failed, so there is no candidate."""
 
-    status, code, title = 502, "actor_failed", "Actor failed"
+    status, code = 502, "actor_failed"
 
 
 class Overloaded(CounterpointError):
     """Too many requests are in flight."""
 
-    status, code, title, retryable = 503, "overloaded", "Overloaded", True
+    status, code = 503, "overloaded"
 
 
 class NotReady(CounterpointError):
-    """A service this one needs cannot be reached, or is still starting."""
+    """A service that this one depends on cannot be reached, or is still starting."""
 
-    status, code, title, retryable = 503, "not_ready", "Not ready", True
+    status, code = 503, "not_ready"
 
 
 class DeadlineExceeded(CounterpointError):
-    """Time ran out before any answer existed."""
+    """The deadline passed before there was an answer."""
 
-    status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
+    status, code = 504, "deadline_exceeded"
 
 
 class InternalError(CounterpointError):
-    """A defect of this service."""
+    """An unexpected error: a defect of this service."""

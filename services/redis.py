@@ -34,7 +34,7 @@ class RedisProbe:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Hold a connection pool for as long as the context lasts; nothing is sent before the first check."""
+        """Keep a connection pool while the context lasts; nothing is sent before the first check."""
         if self._url is None:
             yield
             return

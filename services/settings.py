@@ -15,7 +15,6 @@ CONFIG_VARIABLE = "COUNTERPOINT_CONFIG"
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Address = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/[^\s]*)?$")]
-Seconds = Annotated[float, Field(gt=0)]
 
 
 def _addresses(value: object) -> object:
@@ -23,11 +22,11 @@ def _addresses(value: object) -> object:
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong; the message names the variable."""
+    """A setting is missing or invalid; the message names its variable."""
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told."""
+    """The settings that all services have."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -40,11 +39,11 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     shutdown_seconds: Annotated[int, Field(ge=0)] = 5
     traces: Literal["off", "otlp"] = "off"
-    """Whether spans are sent, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says."""
+    """`otlp` sends spans to the address in `OTEL_EXPORTER_OTLP_ENDPOINT`."""
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:  # noqa: ANN401 - checked by the model
-        """Read the settings; `overrides` (from the command line) come before everything. Raises `SettingsError`."""
+        """Read the settings; `overrides` (from the command line) take precedence. Raises `SettingsError`."""
         try:
             return cls(**{name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
@@ -54,17 +53,16 @@ class ServiceSettings(BaseSettings):
 
     @classmethod
     def variable(cls, field: str) -> str:
-        """The environment variable of a field."""
+        """Return the environment variable of a field."""
         alias = cls.model_fields[field].validation_alias
         return alias if isinstance(alias, str) else f"{cls.model_config.get('env_prefix', '')}{field}".upper()
 
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
-        lines: list[str] = []
-        for entry in error.errors(include_input=False, include_url=False):
-            name = str(entry["loc"][0]) if entry["loc"] else ""
-            lines.append(f"{cls.variable(name) if name in cls.model_fields else name}: {entry['msg']}")
-        return "; ".join(lines)
+        entries = error.errors(include_input=False, include_url=False)
+        names = [str(entry["loc"][0]) if entry["loc"] else "" for entry in entries]
+        variables = [cls.variable(name) if name in cls.model_fields else name for name in names]
+        return "; ".join(f"{variable}: {entry['msg']}" for variable, entry in zip(variables, entries, strict=True))
 
     @classmethod
     def settings_customise_sources(
@@ -75,7 +73,7 @@ class ServiceSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line, environment, TOML file."""
+        """Read the command line first, then the environment, then the TOML file."""
         del dotenv_settings, file_secret_settings
         path = os.environ.get(CONFIG_VARIABLE)
         if not path:
@@ -86,34 +84,34 @@ class ServiceSettings(BaseSettings):
 
     @classmethod
     def _table(cls, path: Path) -> dict[str, Any]:
-        """The service's table in the file. Raises `SettingsError` for a name that is no setting: a typing mistake."""
+        """Return the service's table of the file. Raises `SettingsError` for an unknown name: a typing mistake."""
         table: Any = tomllib.loads(path.read_text("utf-8")).get(cls.table, {})
         if not isinstance(table, dict):
             raise SettingsError(f"{CONFIG_VARIABLE}: {cls.table} is not a table")
-        found: dict[str, Any] = table  # pyright: ignore[reportUnknownVariableType] - any TOML
-        unknown = sorted(set(found) - set(cls.model_fields))
+        values: dict[str, Any] = table  # pyright: ignore[reportUnknownVariableType] - any TOML
+        unknown = sorted(set(values) - set(cls.model_fields))
         if unknown:
             raise SettingsError(f"{CONFIG_VARIABLE}: [{cls.table}] has no setting {', '.join(unknown)}")
-        return found
+        return values
 
 
 class RoleSettings(ServiceSettings):
-    """What an actor or a critic can be told."""
+    """The settings of an actor or a critic."""
 
     engine: Literal["embedded", "vllm", "openai", "scripted"] = "embedded"
     model: str
     tokenizer: str | None = None
     dialect: Literal["structured", "mathcritique", "pocket"] | None = None
-    """None = the model's own: `pocket` for the pocket pair, `structured` for every other."""
+    """None = that of the model: `pocket` for the pocket pair, `structured` for any other."""
     context_length: Annotated[int, Field(ge=128)] = 2048
     slots: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     max_queue: Annotated[int, Field(ge=0)] = 256
     base_urls: Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_addresses)] = ()
-    """Servers of the `openai` engine, separated by commas; several are replicas."""
+    """The servers of the `openai` engine, separated by commas; several are replicas."""
     api_key: SecretStr | None = None
     served_model: str | None = None
-    """The model's name on those servers, where it is not `model`."""
+    """The name of the model on those servers; None = `model`."""
     vllm_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     vllm_max_num_seqs: Annotated[int, Field(ge=1)] = 256
@@ -129,13 +127,13 @@ class RoleSettings(ServiceSettings):
 
     @property
     def dialect_name(self) -> str:
-        """The dialect."""
+        """The name of the dialect, chosen by the model where it is not set."""
         pocket = self.engine != "scripted" and self.model.startswith("pocket-")
         return self.dialect or ("pocket" if pocket else "structured")
 
 
 class ActorSettings(RoleSettings):
-    """The actor's settings."""
+    """The settings of the actor."""
 
     model_config = SettingsConfigDict(env_prefix="COUNTERPOINT_ACTOR_")
     table: ClassVar[str] = "actor"
@@ -145,7 +143,7 @@ class ActorSettings(RoleSettings):
 
 
 class CriticSettings(RoleSettings):
-    """The critic's settings."""
+    """The settings of the critic."""
 
     model_config = SettingsConfigDict(env_prefix="COUNTERPOINT_CRITIC_")
     table: ClassVar[str] = "critic"
@@ -153,4 +151,4 @@ class CriticSettings(RoleSettings):
     model: str = "pocket-critic"
     port: Port = 8082
     nonce_secret: SecretStr | None = None
-    """Key of the nonces around the actor's text; random for each process where it is not set."""
+    """Key of the nonces around the actor's text; None = a random one for each process."""

@@ -1,7 +1,6 @@
-"""Dialects of the actor: the prompts for one family of models each, in pure functions from texts to a prompt.
+"""Dialects of the actor: the prompts, each for one family of models, as pure functions of texts.
 
-A dialect is a class with the methods of `base.ActorDialect`, listed in `DIALECTS`. Texts are neutralised before they come
-here.
+A dialect is a class with the methods of `base.ActorDialect`, listed in `DIALECTS`. It receives neutralised texts.
 """
 
 from actor_service.dialects.base import MAX_CRITIQUE_CHARS, ActorDialect

@@ -7,7 +7,7 @@ from services.contracts.messages import Message
 from services.engines.protocol import Prompt
 
 MAX_CRITIQUE_CHARS = 4_000
-"""A critique is cut to this length on its way back to the actor."""
+"""Maximum length of a critique in the actor's prompt; a longer one is cut."""
 
 Messages = tuple[Message, ...]
 
@@ -34,5 +34,5 @@ class ActorDialect(Protocol):
 
 
 def message(role: Literal["user", "assistant"], content: str) -> Message:
-    """Return a message of texts that were checked; with the words around them it may be longer than a message may be."""
+    """Return a message of valid texts, without validation: together they may be longer than a message may be."""
     return Message.model_construct(role=role, content=content)

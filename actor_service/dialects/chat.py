@@ -71,7 +71,7 @@ STRUCTURED = ActorChatDialect(
 
 MATHCRITIQUE = ActorChatDialect(
     name="mathcritique",
-    draft_prompt=("Reason step by step, one sentence a line, and finish with the line: The answer is $\\boxed{...}$."),
+    draft_prompt="Reason step by step, one sentence a line, and finish with the line: The answer is $\\boxed{...}$.",
     refine_prompt=(
         "Here is a critique of the solution above.\n{critique}\n"
         "Using it, give a corrected step-by-step solution that is complete, and finish in the same answer form."

@@ -1,7 +1,7 @@
-"""Dialects of the critic: for one family of models each, the questions and the parsers of the answers.
+"""Dialects of the critic: the questions and the parsers of the answers, each for one family of models.
 
-A dialect is a class with the methods of `base.CriticDialect`. Texts are neutralised before they come here. A parser
-parses or raises `UnparsableCritique`; it never guesses.
+A dialect is a class with the methods of `base.CriticDialect`. It receives neutralised texts. A parser parses or raises
+`UnparsableCritique`; it never guesses.
 """
 
 from critic_service.dialects.base import PRIOR, RIGHT, WRONG, Case, CriticDialect, Question
@@ -17,21 +17,11 @@ CHAT_DIALECTS: dict[str, CriticDialect] = {dialect.name: dialect for dialect in 
 
 
 def dialect_of(settings: RoleSettings) -> CriticDialect:
-    """Return the settings' dialect, with the calibration beside a pocket critic's model. Raises `OSError`, `ValueError`."""
+    """Return the dialect of the settings; the pocket critic's is calibrated. Raises `OSError`, `ValueError`."""
     if settings.dialect_name != PocketCriticDialect.name:
         return CHAT_DIALECTS[settings.dialect_name]
     directory = tokenizer_path(settings.model)
     return PocketCriticDialect(Calibration.load(directory) if directory else Calibration())
 
 
-__all__ = [
-    "CHAT_DIALECTS",
-    "PRIOR",
-    "RIGHT",
-    "WRONG",
-    "Case",
-    "CriticDialect",
-    "Question",
-    "UnparsableCritique",
-    "dialect_of",
-]
+__all__ = ["CHAT_DIALECTS", "PRIOR", "RIGHT", "WRONG", "Case", "Question", "UnparsableCritique", "dialect_of"]

@@ -1,4 +1,4 @@
-"""The protocol of a critic's dialect, and the case and the question that it is about."""
+"""The protocol of a critic's dialect, which turns a case into a question."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,17 +11,17 @@ from services.engines.protocol import Guide, Prompt, TokenLogprobs
 
 RIGHT, WRONG = "correct", "incorrect"
 PRIOR = 0.5
-"""p_correct of a solution without a readable critique, and where a verdict changes its direction."""
+"""p_correct of a solution without a readable critique, and the threshold of a verdict."""
 
 AddProbabilities = Callable[[Critique, Sequence[TokenLogprobs]], Critique]
-"""A function that returns a critique with the probabilities that its tokens give."""
+"""Returns a critique with the probabilities that follow from its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt, the guide on its answer, the parser of the answer, and what adds the probabilities of its tokens.
+    """A prompt, the guide and the parser of its answer, and a function that adds the probabilities of the answer's tokens.
 
-    With a `scored_answer` nothing is written: the engine reads that answer, whose probability is what counts.
+    With a `scored_answer` nothing is written: the engine computes the probability of that answer instead.
     """
 
     prompt: Prompt
@@ -32,13 +32,13 @@ class Question:
 
     @property
     def full_prompt(self) -> Prompt:
-        """All that the engine reads."""
+        """The prompt, and the answer if it is scored: all the tokens that the engine reads."""
         return replace(self.prompt, prefix=self.scored_answer or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A solution to be judged: the conversation, the steps, the nonce that fences them, and whether more will come."""
+    """A solution to be judged: the conversation, the steps, the nonce around them, and whether it is unfinished."""
 
     messages: tuple[Message, ...]
     steps: tuple[str, ...]
@@ -48,8 +48,7 @@ class Case:
     def prompt(self, question: str) -> Prompt:
         """Return one user message: the problem, the fenced solution, the question.
 
-        The words for the critic come first and last, so that it reads them after whatever others wrote, and prefixes stay
-        cached.
+        The question comes last, after all text from others; everything before it is a prefix that stays cached.
         """
         problem = "\n".join(
             f"{message.content}" if message.role == "user" else f"[{message.role}] {message.content}"
@@ -75,6 +74,6 @@ class CriticDialect(Protocol):
     def question(self, case: Case, depth: Depth, explain: str, *, scores: bool) -> Question:
         """Return the question for a depth.
 
-        `explain` is `first` or `all`: the steps to be explained. `scores` tells whether the engine can score a given text.
+        `explain` is `first` or `all`: the steps to be explained. `scores`: the engine can score a given text.
         """
         ...

@@ -14,18 +14,19 @@ from services.engines.protocol import Guide, TokenLogprobs
 
 CHOICES = ("Correct", "Incorrect")
 MAX_EXPLANATION_CHARS = 400
-"""Longest guided explanation: enough for the first error, cheap enough for a small critic."""
+"""Longest guided explanation: enough for the first error, and affordable for a small critic."""
+EXPLANATION = {"type": "string", "maxLength": MAX_EXPLANATION_CHARS}
 
 
 @dataclass(frozen=True, slots=True)
 class CriticChatDialect:
-    """The questions to an instruct model; `explanations` makes the one for explanations."""
+    """The questions to an instruct model; `explanations` creates the one for explanations."""
 
     name: str
     explanations: Callable[[Case, str], Question]
 
     def question(self, case: Case, depth: Depth, explain: str, *, scores: bool) -> Question:
-        """Return the question for a depth. Whatever the critic writes, the nonce does not leave in its words."""
+        """Return the question for a depth. The nonce is removed from the explanations that the critic writes."""
         del scores  # the answer is always written
         if depth == "verdict":
             return verdict(case)
@@ -49,7 +50,7 @@ def add_label_probabilities(critique: Critique, tokens: Sequence[TokenLogprobs])
 
 
 def add_verdict_probability(critique: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
-    """Return the critique with the probability of its word, which alone decides the direction where there is none."""
+    """Return the critique with the probability of its word; without one the word alone decides the verdict."""
     p = probability(tokens[0].top, *CHOICES) if tokens else None
     decided = critique.verdict if p is None else ("correct" if p >= PRIOR else "incorrect")
     return critique.model_copy(update={"verdict": decided, "p_correct": p})
@@ -59,86 +60,66 @@ def verdict(case: Case) -> Question:
     """Ask for one guided word, whose probability is p_correct."""
     prompt = case.prompt("Is this solution correct, with the right final answer? Reply with one word, Correct or Incorrect.")
 
-    def parse(text: str) -> Critique:
-        return Critique(depth="verdict", verdict=label_of(text))
-
-    return Question(prompt, Guide("choice", CHOICES), parse, add_verdict_probability)
+    return Question(
+        prompt,
+        Guide("choice", CHOICES),
+        lambda text: Critique(depth="verdict", verdict=label_of(text)),
+        add_verdict_probability,
+    )
 
 
 def labels(case: Case) -> Question:
     """Ask for a label for each step, in one guided answer."""
     count = len(case.steps)
-    prompt = case.prompt(f"Label each of the {count} steps as {RIGHT} or {WRONG}. Reply with JSON: step number to label.")
-
-    def parse(text: str) -> Critique:
-        return build_critique("labels", parse_labels(text, count), ())
-
-    return Question(prompt, _json(_label_schema(count)), parse, add_label_probabilities)
+    text = f"Label each of the {count} steps as {RIGHT} or {WRONG}. Reply with JSON: step number to label."
+    return _question(case, text, _label_schema(count), "labels", parse_labels)
 
 
 def explain_structured(case: Case, explain: str) -> Question:
-    """Ask for labels and words, as guided JSON: about the first error, or about every step."""
-    return _explain_all(case) if explain == "all" else _explain_first(case)
-
-
-def _explain_all(case: Case) -> Question:
+    """Ask for labels and explanations as guided JSON: of the first error, or of every step."""
     count = len(case.steps)
-    entry = _object({"explanation": _words(), "label": {"enum": [RIGHT, WRONG]}})
-    schema = _object({"steps": {"type": "array", "items": entry, "minItems": count, "maxItems": count}})
-    prompt = case.prompt(
-        f"For each of the {count} steps explain in one sentence whether it holds, then label it. Reply with JSON."
-    )
-
-    def parse(text: str) -> Critique:
-        return build_critique("explain", *parse_all(text, count))
-
-    return Question(prompt, _json(schema), parse, add_label_probabilities)
-
-
-def _explain_first(case: Case) -> Question:
-    count = len(case.steps)
-    schema = _object({"labels": _label_schema(count), "explanation": _words()})
-    prompt = case.prompt(
+    if explain == "all":
+        entry = _object({"explanation": EXPLANATION, "label": {"enum": [RIGHT, WRONG]}})
+        schema = _object({"steps": {"type": "array", "items": entry, "minItems": count, "maxItems": count}})
+        text = f"For each of the {count} steps explain in one sentence whether it holds, then label it. Reply with JSON."
+        return _question(case, text, schema, "explain", parse_all)
+    schema = _object({"labels": _label_schema(count), "explanation": EXPLANATION})
+    text = (
         f"Label each of the {count} steps as {RIGHT} or {WRONG}, then explain the first wrong step in one or two sentences: "
         "what is wrong and what it should be. Reply with JSON."
     )
-
-    def parse(text: str) -> Critique:
-        return build_critique("explain", *parse_first(text, count))
-
-    return Question(prompt, _json(schema), parse, add_label_probabilities)
+    return _question(case, text, schema, "explain", parse_first)
 
 
 def explain_mathcritique(case: Case, explain: str) -> Question:
     """Ask for the published format (arXiv 2411.16579), in free text."""
-    count = len(case.steps)
     stop = " Stop after the first wrong step." if explain == "first" else ""
-    prompt = case.prompt(
-        f"Go through the {count} steps in order. For each write three lines:\nStep sentence: the step repeated\n"
+    text = (
+        f"Go through the {len(case.steps)} steps in order. For each write three lines:\nStep sentence: the step repeated\n"
         "Correctness of the step: Correct or Wrong\nExplanation: why\n"
         f"Then write: Correctness of the final answer: Correct or Wrong, and an Explanation.{stop}"
     )
-
-    def parse(text: str) -> Critique:
-        return build_critique("explain", *parse_published(text, count))
-
-    return Question(prompt, None, parse, add_label_probabilities)
+    return _question(case, text, None, "explain", parse_published)
 
 
 STRUCTURED = CriticChatDialect("structured", explain_structured)
 MATHCRITIQUE = CriticChatDialect("mathcritique", explain_mathcritique)
 
 
-def _json(schema: dict[str, Any]) -> Guide:
-    return Guide("json", json.dumps(schema))
+def _question(
+    case: Case, text: str, schema: dict[str, Any] | None, depth: Depth, parse: Callable[[str, int], tuple[Any, ...]]
+) -> Question:
+    """Return a question whose answer `parse` reads as labels, explanations and possibly the label of the final answer."""
+
+    def critique(answer: str) -> Critique:
+        return build_critique(depth, *parse(answer, len(case.steps)))
+
+    guide = Guide("json", json.dumps(schema)) if schema else None
+    return Question(case.prompt(text), guide, critique, add_label_probabilities)
 
 
 def _label_schema(count: int) -> dict[str, Any]:
     return _object({str(index): {"enum": [RIGHT, WRONG]} for index in range(1, count + 1)})
-
-
-def _words() -> dict[str, Any]:
-    return {"type": "string", "maxLength": MAX_EXPLANATION_CHARS}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Parsers from a critic's output to a critique: they parse or raise, and never guess."""
+"""Parsers of a critic's output: they parse or raise, and never guess."""
 
 import json
 import re
@@ -10,6 +10,8 @@ from services.contracts.critique import Critique, Depth, Label, StepExplanation,
 MAX_EXPLANATION_CHARS = 2_000
 MAX_OFFENDING_CHARS = 200
 
+LabelsAndExplanations = tuple[tuple[StepLabel, ...], tuple[StepExplanation, ...]]
+
 _LABELS: dict[str, Label] = {"correct": "correct", "incorrect": "incorrect", "wrong": "incorrect"}
 _FIELD = re.compile(
     r"^[ \t*#>-]*(step sentence|correctness of the step|correctness of the final answer|explanation)[ \t*]*:[ \t*]*(.*)$",
@@ -17,7 +19,7 @@ _FIELD = re.compile(
 )
 
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
-"""Characters that JSON can spell and a message cannot hold: null bytes, half a surrogate pair."""
+"""Characters that JSON can escape but a message cannot contain: null bytes, unpaired surrogates."""
 
 
 class UnparsableCritique(Exception):
@@ -37,21 +39,21 @@ def label_of(word: str) -> Label:
     return label
 
 
-def parse_labels(text: str, steps: int) -> tuple[StepLabel, ...]:
+def parse_labels(text: str, steps: int) -> LabelsAndExplanations:
     """Parse `{"1": "correct", ...}`: a label for every step in order, or for the steps up to the first wrong one."""
-    return _labels(_json(text), steps, text)
+    return _labels(_json(text), steps, text), ()
 
 
-def parse_first(text: str, steps: int) -> tuple[tuple[StepLabel, ...], tuple[StepExplanation, ...]]:
-    """Parse `{"labels": {...}, "explanation": "..."}`: the labels, and words about the first wrong step, if there is one."""
+def parse_first(text: str, steps: int) -> LabelsAndExplanations:
+    """Parse `{"labels": {...}, "explanation": "..."}`: the labels, and an explanation of the first wrong step, if any."""
     document = _json(text)
     labels = _labels(document.get("labels"), steps, text)
     wrong = first_error(labels)
     return labels, () if wrong is None else (_explanation(wrong, document.get("explanation"), text),)
 
 
-def parse_all(text: str, steps: int) -> tuple[tuple[StepLabel, ...], tuple[StepExplanation, ...]]:
-    """Parse `{"steps": [{"explanation": "...", "label": "correct"}, ...]}`: words and a label for every step in order."""
+def parse_all(text: str, steps: int) -> LabelsAndExplanations:
+    """Parse `{"steps": [{"explanation": "...", "label": "correct"}, ...]}`: an explanation and a label for each step."""
     entries: Any = _json(text).get("steps")
     if not isinstance(entries, list) or not 0 < len(entries) <= steps:  # pyright: ignore[reportUnknownArgumentType] - any JSON
         raise UnparsableCritique("not one entry a step", text)

@@ -35,11 +35,10 @@ class PocketCriticDialect:
         """Return the question for a depth; see `CriticDialect.question`."""
         lines = [" ".join(step.split()) for step in case.steps]
         problem = "\n".join(message.content for message in case.messages)
+        solution = wording.unfinished(lines) if case.unfinished else "\n".join(lines)
         messages = (
             Message.model_construct(role="user", content=problem),
-            Message.model_construct(
-                role="assistant", content=wording.unfinished(lines) if case.unfinished else "\n".join(lines)
-            ),
+            Message.model_construct(role="assistant", content=solution),
         )
 
         def parse(text: str) -> Critique:

@@ -10,22 +10,11 @@ from orchestrator.jobs.runner import failed_event
 from orchestrator.jobs.store import JobStore
 from orchestrator.request import SolveRequest
 from orchestrator.runner import Runner
+from services import errors
 from services.call_context import CallContext, call_context
 from services.contracts.errors import FieldError
 from services.contracts.sampling import MAX_SEED
-from services.errors import (
-    Cancelled,
-    IdempotencyConflict,
-    InvalidRequest,
-    JobFinished,
-    NotFound,
-    NotReady,
-    Overloaded,
-    RateLimited,
-    RequestTooLarge,
-    Unauthenticated,
-)
-from services.http.openapi import Responses, errors
+from services.http.openapi import Responses, responses
 from services.http.sse import MEDIA_TYPE
 from services.http.streaming import Emit, EventStreamResponse
 
@@ -35,15 +24,16 @@ LastEventID = Annotated[str | None, Header(alias="Last-Event-ID")]
 
 MAX_EVENT_DIGITS = 9
 
-SUBMIT_RESPONSES: Responses = errors(
-    Unauthenticated, RequestTooLarge, InvalidRequest, IdempotencyConflict, RateLimited, Overloaded, NotReady
+_COMMON = (errors.Unauthenticated, errors.RateLimited, errors.NotReady)
+SUBMIT_RESPONSES: Responses = responses(
+    errors.RequestTooLarge, errors.InvalidRequest, errors.IdempotencyConflict, errors.Overloaded, *_COMMON
 )
-GET_RESPONSES: Responses = errors(Unauthenticated, NotFound, RateLimited, NotReady)
+GET_RESPONSES: Responses = responses(errors.NotFound, *_COMMON)
 FOLLOW_RESPONSES: Responses = {
     200: {"description": "The job's events, from the first or after `Last-Event-ID`.", "content": {MEDIA_TYPE: {}}},
-    **errors(Unauthenticated, NotFound, InvalidRequest, RateLimited, NotReady),
+    **responses(errors.NotFound, errors.InvalidRequest, *_COMMON),
 }
-COMMAND_RESPONSES: Responses = errors(Unauthenticated, NotFound, JobFinished, RateLimited, NotReady)
+COMMAND_RESPONSES: Responses = responses(errors.NotFound, errors.JobFinished, *_COMMON)
 
 
 def router(runner: Runner, store: JobStore) -> APIRouter:
@@ -92,10 +82,10 @@ def router(runner: Runner, store: JobStore) -> APIRouter:
 
 async def _send(store: JobStore, job_id: str, command: JobCommand) -> JobReceipt:
     cancelled = command == "cancel" and await store.cancel_queued(
-        job_id, failed_event(job_id, 1, Cancelled("the job was cancelled"))
+        job_id, failed_event(job_id, 1, errors.Cancelled("the job was cancelled"))
     )
     if not cancelled and not await store.send_command(job_id, command):
-        raise JobFinished("the job has ended; see its result")
+        raise errors.JobFinished("the job has ended; see its result")
     return await store.get(job_id)
 
 
@@ -110,5 +100,6 @@ def _event_number(last_event_id: str | None) -> int:
         return 0
     if not (last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) <= MAX_EVENT_DIGITS):
         message = "Last-Event-ID must be the number of an event"
-        raise InvalidRequest(message, errors=[FieldError(loc=("header", "Last-Event-ID"), msg=message, type="event_id")])
+        field = FieldError(loc=("header", "Last-Event-ID"), msg=message, type="event_id")
+        raise errors.InvalidRequest(message, errors=[field])
     return int(last_event_id)

@@ -71,7 +71,7 @@ def encode(item: BaseModel | CounterpointError) -> bytes:
 
 def refuse(error: CounterpointError) -> Response:
     """Return an error response in OpenAI's format, with the status and headers of the problem response."""
-    response = problem_response(error.problem())
+    response = problem_response(error)
     headers = {name: value for name, value in response.headers.items() if name in {"retry-after", "cache-control"}}
     return JSONResponse(error_body(error), status_code=error.status, headers=headers)
 

@@ -1,7 +1,7 @@
-"""What every wire type shares.
+"""The bases of all wire types, and the types of their fields.
 
-`Request` is what a client writes: unknown fields are refused, so a typing mistake is an error and not a silence.
-`Message` types that a service writes are read leniently (`Reply`): a newer service may say more than an older client knows.
+A `Request` is sent by a client: unknown fields are refused, so that a typing mistake is an error. A `Reply` is sent by a
+service: unknown fields are ignored, so that an older client can read a newer service.
 """
 
 from typing import Annotated
@@ -9,17 +9,17 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MAX_TEXT_CHARS = 65_536
-"""Longest problem, message or step accepted, in characters; 16k tokens of English, above any embedded context."""
+"""Longest problem, message or step, in characters; about 16k tokens of English, more than any embedded context."""
 
 
 class Reply(BaseModel):
-    """Base of what a service answers: frozen, unknown fields ignored when read back."""
+    """Base of everything that a service sends: frozen, unknown fields are ignored when it is read."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class Request(BaseModel):
-    """Base of what a client sends: frozen, unknown fields refused."""
+    """Base of everything that a client sends: frozen, unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

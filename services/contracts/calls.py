@@ -1,6 +1,6 @@
-"""The role services' requests and the events they answer with, one SSE stream a call.
+"""The requests of the role services and the events of their responses, one SSE stream per call.
 
-A stream may also carry one `error` event whose data is a `services.contracts.errors.Problem`; it ends the stream.
+A stream may also end with an `error` event, whose data is a `services.contracts.errors.ProblemDetails`.
 """
 
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ from services.contracts.sampling import Sampling
 from services.contracts.usage import Allowance, Usage
 
 MAX_SAMPLES = 64
-"""Most samples one call may draw."""
+"""Most samples of one call."""
 MAX_STEPS = 512
 """Most steps a solution may have when it is critiqued or refined."""
 
@@ -23,7 +23,7 @@ Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
 
 
 class DraftRequest(ProblemRequest):
-    """`POST /v1/draft`: write `n` solutions. `plain` sends the messages as they are, without the step prompt."""
+    """`POST /v1/draft`: write `n` solutions. `plain` sends the messages to the model unchanged, without the step prompt."""
 
     n: Samples = 1
     sampling: Sampling = Sampling()
@@ -52,7 +52,7 @@ class CritiqueRequest(ProblemRequest):
     depth: Depth = "verdict"
     explain: Literal["first", "all"] = "first"
     unfinished: bool = False
-    """Whether the solution is still being written: what is missing is no error then."""
+    """True if the solution is still being written, so that missing steps are not errors."""
     sampling: Sampling = Sampling(temperature=0.0)
     allowance: Allowance = Allowance()
 
@@ -87,13 +87,13 @@ class CandidateEvent(Reply):
 
 
 class LabelEvent(StepLabel):
-    """A step has been labelled."""
+    """The critic labelled a step."""
 
     type: Literal["label"] = "label"
 
 
 class ExplanationEvent(StepExplanation):
-    """A step has been explained."""
+    """The critic explained a step."""
 
     type: Literal["explanation"] = "explanation"
 
@@ -105,7 +105,7 @@ class CritiqueEvent(Critique):
 
 
 class UsageEvent(Usage):
-    """What the call has spent so far; cumulative, the last one counts."""
+    """The usage of the call so far; the last such event has the total."""
 
     type: Literal["usage"] = "usage"
 

@@ -1,4 +1,4 @@
-"""What a critic says about one solution."""
+"""The critique of one solution."""
 
 from typing import Annotated, Literal
 
@@ -11,13 +11,13 @@ Verdict = Literal["correct", "incorrect", "unsure"]
 Depth = Literal["verdict", "labels", "explain"]
 
 DEPTHS: tuple[Depth, ...] = ("verdict", "labels", "explain")
-"""Depths from the cheapest to the dearest."""
+"""The depths, from the cheapest to the most expensive."""
 
 StepIndex = Annotated[int, Field(ge=1)]
 
 
 class StepLabel(Reply):
-    """The critic's judgement of one step (1-based); `p_correct` is null where the engine gives no probability."""
+    """The critic's judgement of one step (1-based); `p_correct` is null if the engine returns no probabilities."""
 
     index: StepIndex
     label: Label
@@ -25,17 +25,17 @@ class StepLabel(Reply):
 
 
 class StepExplanation(Reply):
-    """The critic's words about one step (1-based)."""
+    """The critic's explanation of one step (1-based)."""
 
     index: StepIndex
     text: Text
 
 
 class Critique(Reply):
-    """The critic's output on one candidate.
+    """The critic's judgement of one candidate.
 
     `labels` and `explanations` are ordered by index and may stop after the first error. `first_error` is the index of the
-    first step labelled `incorrect`. An unparsable critique has verdict `unsure`, `p_correct` null and `unparsable` set.
+    first step labelled `incorrect`. An unparsable critique has the verdict `unsure`, no `p_correct`, and `unparsable` set.
     """
 
     depth: Depth

@@ -1,4 +1,4 @@
-"""The problem object (RFC 9457) that every error becomes on the wire."""
+"""Problem details (RFC 9457), the wire format of every error."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from services.contracts.base import Reply
 
 
 class Limit(Reply):
-    """A limit that was hit: its name, its value, and what would have been needed."""
+    """A limit that was reached: its name, its value, and the value that would have been enough."""
 
     name: str
     value: float | int | None = None
@@ -14,7 +14,7 @@ class Limit(Reply):
 
 
 class FieldError(Reply):
-    """One thing wrong with a request: where, what, and its machine-readable type."""
+    """One error in a request: its location, its description, and its machine-readable type."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -35,5 +35,5 @@ class ProblemDetails(Reply):
     errors: tuple[FieldError, ...] | None = None
 
     def body(self) -> dict[str, Any]:
-        """The JSON object, without what does not apply."""
+        """Return the JSON object without null fields."""
         return self.model_dump(mode="json", exclude_none=True)

@@ -31,7 +31,7 @@ class SolveStarted(SolveEvent):
 
 
 class CandidateStarted(SolveEvent):
-    """A draft or a refinement begins."""
+    """A draft or a refinement started."""
 
     type: Literal["candidate.started"] = "candidate.started"
     candidate: str
@@ -70,7 +70,7 @@ class CandidateJudged(SolveEvent):
 
 
 class CandidateFinished(SolveEvent):
-    """A candidate is complete, or has ended before it was."""
+    """A candidate is complete, or ended early."""
 
     type: Literal["candidate.finished"] = "candidate.finished"
     candidate: str
@@ -79,7 +79,7 @@ class CandidateFinished(SolveEvent):
 
 
 class VotesChanged(SolveEvent):
-    """The vote as it stands."""
+    """The current votes."""
 
     type: Literal["votes.changed"] = "votes.changed"
     groups: tuple[VoteGroup, ...]
@@ -94,7 +94,7 @@ class DegradedEvent(SolveEvent):
 
 
 class BudgetWarning(SolveEvent):
-    """Most of a limit is spent; `share` is between 0 and 1."""
+    """Most of a limit is spent; `share` is the fraction spent."""
 
     type: Literal["budget.warning"] = "budget.warning"
     limit: str
@@ -102,13 +102,13 @@ class BudgetWarning(SolveEvent):
 
 
 class SolveFinished(SolveEvent, SolveResult):
-    """The answer."""
+    """The solve finished with this result."""
 
     type: Literal["solve.finished"] = "solve.finished"
 
 
 class SolveFailed(SolveEvent):
-    """No answer: the fields of a problem object (`type` is the event's, the problem's own is `urn:...:<code>`)."""
+    """The solve failed: problem details, but with `type` being the event's instead of `urn:...:<code>`."""
 
     type: Literal["solve.failed"] = "solve.failed"
     title: str

@@ -1,4 +1,4 @@
-"""What is asked: a problem in one string, or the messages of a conversation, exactly one of the two."""
+"""The problem of a request: one string, or the messages of a conversation."""
 
 from typing import Annotated, Literal, Self
 
@@ -7,11 +7,11 @@ from pydantic import Field, model_validator
 from services.contracts.base import FilledText, Request, Text
 
 MAX_MESSAGES = 256
-"""Longest conversation accepted, in messages."""
+"""Longest conversation, in messages."""
 
 
 class Message(Request):
-    """One turn of a conversation."""
+    """A message of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: Text
@@ -35,7 +35,7 @@ class ProblemRequest(Request):
 
     @property
     def as_messages(self) -> tuple[Message, ...]:
-        """The conversation; a plain problem is one user turn."""
+        """The conversation; a plain problem is one user message."""
         if self.messages is not None:
             return self.messages
         return (Message(role="user", content=self.problem or ""),)

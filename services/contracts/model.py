@@ -1,4 +1,4 @@
-"""What a role service says about itself at `GET /v1/model`."""
+"""The model card of a role service, `GET /v1/model`."""
 
 from typing import Literal
 
@@ -9,10 +9,10 @@ from services.contracts.critique import Depth
 
 
 class Capabilities(Reply):
-    """What an engine can do; what it lacks degrades by a documented rule, never silently."""
+    """The features of an engine. A missing one has a documented fallback."""
 
     prefix: bool
-    """Continue an assistant turn that has begun (rewind)."""
+    """Continuing an assistant message that has begun (rewind)."""
     logprobs: bool
     """Top log-probabilities of generated tokens (p_correct)."""
     guided: tuple[Literal["choice", "regex", "json", "grammar"], ...]
@@ -20,11 +20,11 @@ class Capabilities(Reply):
     score: bool
     """Log-probabilities of a given text."""
     counts: Literal["exact", "bounded"]
-    """Whether prompt tokens are counted before the call or bounded by UTF-8 bytes."""
+    """Prompt tokens are counted exactly before the call, or bounded by their UTF-8 bytes."""
 
 
 class ModelCard(Reply):
-    """`GET /v1/model`."""
+    """The model of a role service, its engine, and the features of both."""
 
     role: Literal["actor", "critic"]
     model: str
@@ -37,9 +37,9 @@ class ModelCard(Reply):
     overhead: dict[str, int]
     """Prompt tokens of each verb (`draft`, `refine`) or depth with empty texts."""
     reads: dict[str, float] = Field(default_factory=dict)
-    """Tokens that judging at a depth reads for each token of the solution; 1 where it is not named (critic only)."""
+    """Tokens read per token of the solution at each depth; 1 if the depth is missing (critic only)."""
     markers: dict[str, int] = Field(default_factory=dict)
-    """Prompt tokens that each step takes at a depth beside its text (critic only)."""
+    """Prompt tokens per step at each depth, in addition to its text (critic only)."""
     depths: tuple[Depth, ...] = ()
     prior: Probability = 0.5
     """p_correct of a candidate whose critique is missing or unparsable (critic only)."""

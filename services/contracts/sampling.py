@@ -1,4 +1,4 @@
-"""How a model samples."""
+"""Sampling parameters."""
 
 from typing import Annotated
 
@@ -8,8 +8,7 @@ from services.contracts.base import Request
 
 MAX_SEED = 2**31 - 1
 MAX_COMPLETION_TOKENS = 32_768
-"""Longest completion that may be asked for, in tokens."""
-
+"""Longest completion that a request may have, in tokens."""
 
 Stops = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=8)]
 """Texts before which a completion ends."""

@@ -1,4 +1,4 @@
-"""`POST /solve`: what a client asks for and what it is told."""
+"""Parts of the request `POST /solve`, and its result."""
 
 from typing import Annotated, Any, Literal
 
@@ -33,7 +33,7 @@ class RoleBudget(Request):
 
 
 class Budget(RoleBudget):
-    """Limits on a whole solve; tokens are prompt + completion of both roles. Seconds run from admission."""
+    """Limits on a whole solve. Tokens are prompt + completion tokens of both roles; seconds count from admission."""
 
     max_seconds: Annotated[float, Field(gt=0, le=MAX_BUDGET_SECONDS)] | None = None
     actor: RoleBudget = RoleBudget()
@@ -41,7 +41,7 @@ class Budget(RoleBudget):
 
 
 class SolveSampling(Request):
-    """How the actor samples; each call's seed is derived from `seed` and the call's place in the strategy."""
+    """The actor's sampling parameters; the seed of each call is derived from `seed` and its place in the strategy."""
 
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
@@ -51,20 +51,20 @@ class SolveSampling(Request):
 
 
 class Degraded(Reply):
-    """Something that went wrong without failing the solve."""
+    """A failure that did not fail the solve."""
 
     code: str
     detail: str
 
 
 class RoleUsage(Usage):
-    """What one role's engine reported, and in how many calls."""
+    """The usage that one role's engine reported, and the number of calls."""
 
     calls: int = 0
 
 
 class SolveUsage(Reply):
-    """The account of a solve as the engines reported it."""
+    """The usage of a solve as the engines reported it."""
 
     actor: RoleUsage = RoleUsage()
     critic: RoleUsage = RoleUsage()
@@ -92,14 +92,14 @@ class BudgetSpent(RoleSpent):
 
 
 class BudgetAccount(Reply):
-    """What could be spent, and what was."""
+    """The limits of a solve, and the amounts spent."""
 
     limits: Budget
     spent: BudgetSpent
 
 
 class StepTrace(Reply):
-    """A step as a trace shows it; null = not judged."""
+    """A step of a trace; null = not judged."""
 
     index: int
     text: Text
@@ -109,7 +109,7 @@ class StepTrace(Reply):
 
 
 class CandidateTrace(Reply):
-    """A candidate as a trace shows it; null = not judged."""
+    """A candidate of a trace; null = not judged."""
 
     id: str
     parent: str | None
@@ -125,7 +125,7 @@ class CandidateTrace(Reply):
 
 
 class SolveResult(Reply):
-    """The 200 answer of `POST /solve`."""
+    """The result of a solve."""
 
     id: str
     answer: str | None

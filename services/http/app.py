@@ -1,4 +1,4 @@
-"""`create_app()`: what every service's application is made of."""
+"""`create_app()`: the parts that all services' applications have in common."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,7 +10,7 @@ from services.http import error_responses, health, openapi
 from services.http.body_limit import BodyLimit, Refuse
 from services.http.health import Check
 from services.observability import metrics, tracing
-from services.observability.logging import Observed
+from services.observability.logging import RequestObserver
 from services.observability.metrics import ServiceMetrics
 from services.settings import ServiceSettings
 
@@ -27,13 +27,13 @@ def create_app(  # noqa: PLR0913 - the parts of an application
     routers: Sequence[APIRouter],
     checks: Mapping[str, Check],
     service_metrics: ServiceMetrics,
-    forms: Mapping[str, Refuse] | None = None,
+    error_formats: Mapping[str, Refuse] | None = None,
     guards: Sequence[Callable[[ASGIApp], ASGIApp]] = (),
 ) -> FastAPI:
-    """An application with errors as problems, limits, logs, metrics and health around a service's own routes.
+    """Create an application: problem details, limits, logs, metrics and health checks around a service's own routes.
 
-    `forms`: how errors are written instead under paths that begin with these prefixes. `guards`: middleware that may refuse
-    a request before its body is read.
+    `error_formats` has the error format of the paths that begin with each of its keys, where it is not problem details.
+    `guards` are middleware that may refuse a request before its body is read.
     """
 
     @asynccontextmanager
@@ -44,10 +44,10 @@ def create_app(  # noqa: PLR0913 - the parts of an application
 
     app = FastAPI(title=title, version=VERSION, lifespan=traced, redoc_url=None)
     error_responses.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, forms=forms)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, formats=error_formats)
     for guard in guards:
         app.add_middleware(guard)
-    app.add_middleware(Observed, metrics=service_metrics)
+    app.add_middleware(RequestObserver, metrics=service_metrics)
     for router in (*routers, health.router(checks), metrics.router(service_metrics)):
         app.include_router(router)
     openapi.describe(app)

@@ -1,4 +1,4 @@
-"""Refuses bodies that are larger than the service reads, announced or not."""
+"""The limit on the size of request bodies, announced or not."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,44 +11,44 @@ from services.errors import CounterpointError, RequestTooLarge
 from services.http.error_responses import Refused, problem_response
 
 Refuse = Callable[[CounterpointError], Response]
-"""An error as a response."""
+"""Turns an error into a response."""
 
 
-def refusal(path: str, forms: Mapping[str, Refuse], error: CounterpointError) -> Response:
-    """An error in the form of the paths that begin like `path`: a problem object unless `forms` says otherwise."""
-    written = next((form for prefix, form in forms.items() if path.startswith(prefix)), None)
-    return problem_response(error.problem()) if written is None else written(error)
+def refusal(path: str, formats: Mapping[str, Refuse], error: CounterpointError) -> Response:
+    """Return an error in the format of the prefix of `path` in `formats`, else as problem details."""
+    refuse = next((refuse for prefix, refuse in formats.items() if path.startswith(prefix)), None)
+    return problem_response(error) if refuse is None else refuse(error)
 
 
 class BodyLimit:
-    """ASGI middleware: 413 for a body over `max_bytes`."""
+    """ASGI middleware: responds with 413 to a body of more than `max_bytes`."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, forms: Mapping[str, Refuse] | None = None) -> None:
-        """`forms`: how errors are written under paths that begin with these prefixes."""
+    def __init__(self, app: ASGIApp, max_bytes: int, formats: Mapping[str, Refuse] | None = None) -> None:
+        """`formats` has the error format of the paths that begin with each of its keys."""
         self.app = app
         self.max_bytes = max_bytes
-        self.forms = forms or {}
+        self.formats = formats or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, counting."""
+        """Handle a request, counting the bytes of its body."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced) > self.max_bytes:
-            response = refusal(scope["path"], self.forms, self._error(int(announced)))
+            response = refusal(scope["path"], self.formats, self._error(int(announced)))
             await response(scope, receive, send)
             return
         await self.app(scope, self._counting(receive), send)
 
     def _counting(self, receive: Receive) -> Receive:
-        seen = 0
+        received = 0
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal received
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.max_bytes:
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
                 raise Refused(self._error(None))
             return message
 

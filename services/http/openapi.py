@@ -1,39 +1,39 @@
-"""The API's description: errors are documented as what they are, problem objects."""
+"""The OpenAPI description of a service, with its errors as problem details."""
 
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from services import errors
 from services.contracts.errors import ProblemDetails
-from services.errors import CounterpointError
 from services.http.error_responses import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
 
 _REF = "#/components/schemas/{model}"
 _FRAMEWORK = ("HTTPValidationError", "ValidationError")
-"""Schemas of errors that no service ever answers with."""
+"""Schemas of error responses that no service sends."""
+
+_REFUSALS = (errors.RequestTooLarge, errors.InvalidRequest, errors.BudgetTooSmall)
+CALL_ERRORS = (*_REFUSALS, errors.EngineFailed, errors.Overloaded, errors.NotReady)
+"""Errors of every route that runs a model."""
 
 
-def errors(*kinds: type[CounterpointError]) -> Responses:
-    """The `responses` of a route that may answer with these errors."""
-    found: Responses = {}
+def responses(*kinds: type[errors.CounterpointError]) -> Responses:
+    """Return the `responses` of a route that may respond with these errors."""
+    documented: Responses = {}
     for kind in kinds:
-        codes = found.setdefault(kind.status, {"description": ""})
-        codes["description"] = ", ".join(filter(None, (codes["description"], kind.code)))
-    return found
+        response = documented.setdefault(kind.status, {"description": kind.code})
+        if kind.code not in response["description"]:
+            response["description"] += f", {kind.code}"
+    return documented
 
 
 def describe(app: FastAPI) -> None:
-    """Make an application describe its errors as problem objects."""
-
-    def described() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _described(app)
-        return app.openapi_schema
-
-    app.openapi = described
+    """Make an application describe its errors as problem details."""
+    app.openapi = cache(lambda: _described(app))
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
@@ -47,12 +47,12 @@ def _described(app: FastAPI) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             for status, response in operation["responses"].items():
-                if int(status) >= 400 and not _own(response):  # noqa: PLR2004 - where errors begin
+                if int(status) >= 400 and not _is_documented(response):  # noqa: PLR2004 - where errors begin
                     response["content"] = content
     return document
 
 
-def _own(response: dict[str, Any]) -> bool:
-    """Whether a route documented this body itself."""
+def _is_documented(response: dict[str, Any]) -> bool:
+    """Return whether the route itself documents the body of this response."""
     schemas = [str(part.get("schema", {}).get("$ref", "")) for part in response.get("content", {}).values()]
     return bool(schemas) and not any(schema.endswith(_FRAMEWORK) for schema in schemas)

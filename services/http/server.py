@@ -1,8 +1,8 @@
-"""Runs an application: uvicorn, one worker, keep-alive longer than the clients' so that neither races the other."""
+"""Serving an application: uvicorn, one worker, keep-alive longer than the clients' so that the two do not race."""
 
 import gc
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import uvicorn
@@ -13,11 +13,11 @@ from services.observability.logging import configure
 from services.settings import ServiceSettings
 
 KEEP_ALIVE_SECONDS = 75
-"""Clients let go of idle connections after 30 s, before the server does."""
+"""Clients close idle connections after 30 s, before the server does."""
 
 
 def config(app: FastAPI, host: str, port: int, shutdown_seconds: int) -> uvicorn.Config:
-    """The server's configuration."""
+    """Return the configuration of a server."""
     return uvicorn.Config(
         app,
         host=host,
@@ -34,25 +34,26 @@ def config(app: FastAPI, host: str, port: int, shutdown_seconds: int) -> uvicorn
 
 
 def run(app: FastAPI, settings: ServiceSettings) -> None:
-    """Serve until SIGTERM or Ctrl-C; what still runs after the grace is cancelled. Raises `SettingsError`."""
+    """Serve until SIGTERM or Ctrl-C, then give requests `shutdown_seconds` to end. Raises `SettingsError`."""
     configure(settings.log_level, settings.log_format)
     tracing.configure(settings.traces, settings.table)
-    gc.freeze()  # what was imported stays; collections need not walk it
+    gc.freeze()  # imported objects stay alive; garbage collections need not visit them
     uvicorn.Server(config(app, settings.host, settings.port, settings.shutdown_seconds)).run()
 
 
-class _Beside(uvicorn.Server):
-    """A server whose process has other things to do, and its own way to end."""
+class _EmbeddedServer(uvicorn.Server):
+    """A server in a process that has other work, and handles its signals itself."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Signals are somebody else's."""
+        """Leave the signal handlers as they are."""
         yield
 
 
-async def beside(app: FastAPI, settings: ServiceSettings) -> None:
-    """Serve until cancelled, in a process that does something else."""
-    server = _Beside(config(app, settings.host, settings.port, settings.shutdown_seconds))
+@asynccontextmanager
+async def serving(app: FastAPI, host: str, port: int, shutdown_seconds: int) -> AsyncGenerator[uvicorn.Server]:
+    """Serve in a task of this event loop while the context lasts; the server shuts down gracefully, even when cancelled."""
+    server = _EmbeddedServer(config(app, host, port, shutdown_seconds))
 
     async def serve() -> None:
         with anyio.CancelScope(shield=True):
@@ -61,6 +62,12 @@ async def beside(app: FastAPI, settings: ServiceSettings) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(serve)
         try:
-            await anyio.sleep_forever()
+            yield server
         finally:
             server.should_exit = True
+
+
+async def beside(app: FastAPI, settings: ServiceSettings) -> None:
+    """Serve until cancelled, in a process that has other work."""
+    async with serving(app, settings.host, settings.port, settings.shutdown_seconds):
+        await anyio.sleep_forever()

@@ -18,7 +18,7 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event as it was received."""
+    """An event as received."""
 
     event: str
     data: str
@@ -26,22 +26,21 @@ class ServerSentEvent:
 
 
 def encode(event: str, data: str, *, event_id: str | None = None) -> bytes:
-    """One event on the wire; every line of `data` becomes a `data:` line."""
+    """Encode an event; every line of `data` becomes a `data:` line."""
     lines = [f"event: {event}"] if event_id is None else [f"id: {event_id}", f"event: {event}"]
     lines += [f"data: {line}" for line in data.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     return ("\n".join(lines) + "\n\n").encode()
 
 
 def encode_model(event: str, model: BaseModel, *, event_id: str | None = None) -> bytes:
-    """A model as one event; JSON never holds a raw line break."""
-    prefix = "" if event_id is None else f"id: {event_id}\n"
-    return f"{prefix}event: {event}\ndata: {model.model_dump_json()}\n\n".encode()
+    """Encode a model as an event with its JSON."""
+    return encode(event, model.model_dump_json(), event_id=event_id)
 
 
 def parse(event: ServerSentEvent, union: TypeAdapter[EventT]) -> EventT | None:
-    """Parse an event as the member of a union that its name selects; None for a name that the union does not know.
+    """Parse an event as the member of a union that its name selects; None for a name that is not in the union.
 
-    Raises `ValueError` for data that is not the JSON object that the member describes.
+    Raises `ValueError` for data that is not a valid JSON object of that member.
     """
     try:
         return union.validate_python({**from_json(event.data), "type": event.event})
@@ -50,28 +49,21 @@ def parse(event: ServerSentEvent, union: TypeAdapter[EventT]) -> EventT | None:
             return None
         raise
     except TypeError as error:
-        raise ValueError("the data of an event is a JSON object") from error
+        raise ValueError("the data of an event must be a JSON object") from error
 
 
 async def decode(chunks: AsyncIterator[bytes]) -> AsyncGenerator[ServerSentEvent]:
-    """The events in a byte stream, however it is cut. An event that the stream's end cut off is dropped."""
-    block = _Block()
-    async for line in _lines(chunks):
-        event = block.feed(line)
-        if event is not None:
-            yield event
-
-
-async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """Whole lines, ended by LF, CR or CRLF; a line ends at its CR, and an LF right after it is dropped."""
-    lines = _Lines()
+    """Yield the events of a byte stream, wherever its chunks are cut. An incomplete event at the end is dropped."""
+    lines, block = _Lines(), _Block()
     async for chunk in chunks:
         for line in lines.feed(chunk):
-            yield line
+            event = block.feed(line)
+            if event is not None:
+                yield event
 
 
 class _Lines:
-    """Cuts bytes into lines, keeping what is not yet a whole one."""
+    """Splits bytes into lines that end with LF, CR or CRLF. A CR ends its line at once; an LF right after it is skipped."""
 
     def __init__(self) -> None:
         self.rest = bytearray()
@@ -79,7 +71,7 @@ class _Lines:
         self.first = True
 
     def feed(self, chunk: bytes) -> list[str]:
-        """The lines that `chunk` completes."""
+        """Return the lines that `chunk` completes."""
         if not chunk:
             return []
         if self.after_cr:
@@ -102,7 +94,7 @@ class _Lines:
 
 
 class _Block:
-    """The fields of the event that is being read."""
+    """The fields of the event being read."""
 
     def __init__(self) -> None:
         self.event = ""
@@ -110,7 +102,7 @@ class _Block:
         self.id: str | None = None
 
     def feed(self, line: str) -> ServerSentEvent | None:
-        """Take a line; an empty one ends the event."""
+        """Add a line; return the event if an empty line ends it."""
         if not line:
             return self._dispatch()
         name, _, value = line.partition(":")

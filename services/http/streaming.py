@@ -1,7 +1,7 @@
-"""Responses that own the work they answer with.
+"""Responses that own the work that produces them.
 
-The work runs in a task group inside the response, so a client that hangs up cancels it and everything below it. Frameworks
-cancel neither the generator behind a stream nor a plain handler; both kinds of response here do.
+The work runs in a task group inside the response, so when the client disconnects it is cancelled with everything below it.
+The framework by itself cancels neither the generator behind a stream nor a plain handler.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,10 +21,10 @@ from services.http import sse
 from services.http.error_responses import as_error, problem_response
 
 PING_SECONDS = 10.0
-"""A comment line this often when nothing happens, so that proxies keep the connection."""
+"""Idle time after which a comment line is sent, so that proxies keep the connection open."""
 
 BUFFER_EVENTS = 64
-"""Events that may wait for a slow reader before the producer does."""
+"""Events buffered for a slow client before the producer has to wait."""
 
 Emit = Callable[[BaseModel], Awaitable[None]]
 Produce = Callable[[Emit], Awaitable[None]]
@@ -33,19 +33,15 @@ Work = Callable[[], Awaitable[BaseModel]]
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """How items and errors are written: an item as bytes, an error before the first of them as a response, and the end."""
+    """The format of a stream: `encode` for items and later errors, `refuse` for an error before the first item, `end`."""
 
     encode: Callable[[BaseModel | CounterpointError], bytes]
     refuse: Callable[[CounterpointError], Response]
     end: bytes = b""
 
 
-def _refuse(error: CounterpointError) -> Response:
-    return problem_response(error.problem())
-
-
-class _Hangup(Response):
-    """Runs work beside a watch for the client's disconnect, and cancels one when the other ends."""
+class _OwningResponse(Response):
+    """Base of responses that run their work while they watch for the client's disconnect, which cancels it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +49,7 @@ class _Hangup(Response):
         self.headers["x-accel-buffering"] = "no"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, unless the client leaves first."""
+        """Respond, unless the client disconnects first."""
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
@@ -66,35 +62,35 @@ class _Hangup(Response):
             group.cancel_scope.cancel()
 
     async def answer(self, group: TaskGroup, scope: Scope, receive: Receive, send: Send) -> None:
-        """Do the work, in this task or in `group`, and send what comes of it."""
+        """Do the work, in this task or in `group`, and send its result."""
         raise NotImplementedError
 
 
-class OwnedJSONResponse(_Hangup):
-    """A model that takes a while: `work` is cancelled when the client hangs up."""
+class OwnedJSONResponse(_OwningResponse):
+    """The JSON of the model that `work` returns; `work` is cancelled when the client disconnects."""
 
-    def __init__(self, work: Work, refuse: Callable[[CounterpointError], Response] = _refuse) -> None:
+    def __init__(self, work: Work, refuse: Callable[[CounterpointError], Response] = problem_response) -> None:
         super().__init__()
         self.work = work
         self.refuse = refuse
 
     async def answer(self, group: TaskGroup, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the model as JSON, or the problem that its making met."""
+        """Send the model as JSON, or the error that `work` raised."""
         del group
         try:
             model = await self.work()
-        except Exception as error:  # noqa: BLE001 - the boundary where every error becomes a problem
+        except Exception as error:  # noqa: BLE001 - the boundary where every error becomes a response
             await self.refuse(as_error(error))(scope, receive, send)
             return
         body = Response(model.model_dump_json(), media_type="application/json", headers={"cache-control": "no-store"})
         await body(scope, receive, send)
 
 
-class EventStreamResponse(_Hangup):
-    """Server-sent events that `produce` emits; the event's name is its model's `type`, its id the model's `seq`, if any.
+class EventStreamResponse(_OwningResponse):
+    """The models that `produce` emits, as server-sent events named by their `type`, with their `seq`, if any, as id.
 
-    An error before the first event is a plain HTTP error; after it, an `error` event with the problem object. `at_once`
-    answers before the first event, for events that may be long in coming.
+    An error before the first event is a plain HTTP error; later it is an `error` event with problem details. `at_once`
+    responds before the first event, for streams whose first event may take long.
     """
 
     def __init__(
@@ -109,7 +105,7 @@ class EventStreamResponse(_Hangup):
         del self.headers["content-length"]
 
     async def answer(self, group: TaskGroup, scope: Scope, receive: Receive, send: Send) -> None:
-        """Drain what the producer emits."""
+        """Send the events as the producer emits them."""
         writer, reader = anyio.create_memory_object_stream[BaseModel | CounterpointError](BUFFER_EVENTS)
         group.start_soon(self._produce, writer)
         async with reader:
@@ -126,7 +122,7 @@ class EventStreamResponse(_Hangup):
         async with writer:
             try:
                 await self.produce(writer.send)
-            except Exception as error:  # noqa: BLE001 - the boundary where every error becomes a problem
+            except Exception as error:  # noqa: BLE001 - the boundary where every error becomes a response
                 with suppress(anyio.BrokenResourceError):
                     await writer.send(as_error(error))
 
@@ -150,10 +146,10 @@ class EventStreamResponse(_Hangup):
 def _encode(item: BaseModel | CounterpointError) -> bytes:
     if isinstance(item, CounterpointError):
         return sse.encode_model("error", item.problem())
-    name = "error" if isinstance(item, ProblemDetails) else str(getattr(item, "type"))  # noqa: B009 - only some models have it
+    name = "error" if isinstance(item, ProblemDetails) else str(getattr(item, "type"))  # noqa: B009 - not every model has one
     seq: int | None = getattr(item, "seq", None)
     return sse.encode_model(name, item, event_id=None if seq is None else str(seq))
 
 
-EVENTS = Wire(_encode, _refuse)
-"""Events by the names and numbers of their models, errors as problem objects."""
+EVENTS = Wire(_encode, problem_response)
+"""Events named and numbered by their models, errors as problem details."""

@@ -1,5 +1,5 @@
-"""Logs, metrics and traces. Each has one module, which decides names and formats; what is measured is decided by its user.
+"""Logs, metrics and traces: one module each, which defines names and formats.
 
-Every log line and span carries the id of its request. Metrics have labels of closed sets only. Without an exporter, a span
-costs nothing.
+Every log line and span carries the id of its request. The labels of metrics have closed sets of values. Without an
+exporter, spans cost nothing.
 """

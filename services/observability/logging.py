@@ -17,7 +17,7 @@ from services.observability import tracing
 from services.observability.metrics import ServiceMetrics
 
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Polled every few seconds: logged at debug."""
+"""Routes that are polled every few seconds; their requests are logged at debug level."""
 
 log = structlog.get_logger("access")
 
@@ -41,15 +41,15 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
     logging.basicConfig(level=max(threshold, logging.WARNING), format="%(levelname)s %(name)s %(message)s")
 
 
-class Observed:
-    """ASGI middleware: each request gets its id, one log line when it has ended, its measures, and a span if posted."""
+class RequestObserver:
+    """ASGI middleware: gives each request an id, a log line at its end, metrics and, if it is a POST, a span."""
 
     def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
         self.app = app
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -71,7 +71,10 @@ class Observed:
             finally:
                 self._record(scope, status, time.perf_counter() - started)
                 if traced:
-                    _answered(traced, _route(scope), status)
+                    traced.span.update_name(f"POST {_route(scope)}")
+                    traced.set({tracing.ROUTE: _route(scope), tracing.STATUS: status})
+                    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                        traced.fail(str(status))
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = _route(scope)
@@ -86,16 +89,9 @@ def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "unmatched")
 
 
-def _answered(traced: tracing.Traced, route: str, status: int) -> None:
-    traced.span.update_name(f"POST {route}")
-    traced.note({tracing.ROUTE: route, tracing.STATUS: status})
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        traced.failed(str(status))
-
-
 @contextmanager
 def _traced(scope: Scope) -> Generator[tracing.Traced | None]:
-    """A span around a request that is posted; what is only looked up belongs to no solve."""
+    """Open a span around a POST request; other requests do not belong to a solve."""
     if scope["method"] != "POST":
         yield None
         return

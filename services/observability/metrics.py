@@ -3,9 +3,10 @@
 Names begin with `counterpoint_` and end with their unit; labels are of closed sets, which are exported from the start.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from typing import TypeVar
 
 import anyio
 from fastapi import APIRouter
@@ -18,12 +19,12 @@ from services.contracts.usage import Usage
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """Histogram bounds, in seconds: from a route's own overhead to a long solve."""
 GATHER_SECONDS = 1.0
-"""How long a scrape waits for what has to be asked elsewhere; after it the last value stands."""
+"""How long a scrape waits for values from elsewhere; after that it exports the last known ones."""
 
 
 @dataclass(slots=True)
 class ServiceMetrics:
-    """What every service measures of itself. `gather` is awaited before each scrape."""
+    """The metrics of every service. `gather` is awaited before each scrape."""
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     gather: Callable[[], Awaitable[None]] | None = None
@@ -43,30 +44,32 @@ class ServiceMetrics:
             method=(),
         )
 
-    def _counter(self, name: str, sentence: str, **labels: Iterable[str]) -> Counter:
-        """A counter that begins at 0 for all combinations of its labels' values, as far as they are given."""
-        counter = Counter(f"counterpoint_{name}_total", sentence, tuple(labels), registry=self.registry)
-        for values in product(*labels.values()) if labels else ():
-            counter.labels(*values)
-        return counter
+    def _counter(self, name: str, help_text: str, **labels: Iterable[str]) -> Counter:
+        """Return a counter that starts at 0 for every combination of its labels' values, where these are given."""
+        return _started(Counter(f"counterpoint_{name}_total", help_text, tuple(labels), registry=self.registry), labels)
 
-    def _gauge(self, name: str, sentence: str, **labels: Iterable[str]) -> Gauge:
-        """A gauge that begins at 0."""
-        gauge = Gauge(f"counterpoint_{name}", sentence, tuple(labels), registry=self.registry)
-        for values in product(*labels.values()) if labels else ():
-            gauge.labels(*values)
-        return gauge
+    def _gauge(self, name: str, help_text: str, **labels: Iterable[str]) -> Gauge:
+        """Return a gauge that starts at 0."""
+        return _started(Gauge(f"counterpoint_{name}", help_text, tuple(labels), registry=self.registry), labels)
 
-    def _histogram(self, name: str, sentence: str, bounds: tuple[float, ...], **labels: Iterable[str]) -> Histogram:
-        """A histogram that begins empty."""
-        histogram = Histogram(f"counterpoint_{name}", sentence, tuple(labels), buckets=bounds, registry=self.registry)
-        for values in product(*labels.values()) if labels else ():
-            histogram.labels(*values)
-        return histogram
+    def _histogram(self, name: str, help_text: str, bounds: tuple[float, ...], **labels: Iterable[str]) -> Histogram:
+        """Return a histogram that starts empty."""
+        histogram = Histogram(f"counterpoint_{name}", help_text, tuple(labels), buckets=bounds, registry=self.registry)
+        return _started(histogram, labels)
+
+
+MetricT = TypeVar("MetricT", Counter, Gauge, Histogram)
+
+
+def _started(metric: MetricT, labels: Mapping[str, Iterable[str]]) -> MetricT:
+    """Export a metric from the start, with every combination of its labels' values."""
+    for values in product(*labels.values()) if labels else ():
+        metric.labels(*values)
+    return metric
 
 
 class RoleMetrics(ServiceMetrics):
-    """What a role service measures of its calls."""
+    """The metrics of a role service's calls."""
 
     def __init__(self, verbs: Iterable[str]) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ class RoleMetrics(ServiceMetrics):
         self.generating = self._gauge("engine_in_flight", "Generations that the engine has not let go of.")
 
     def record(self, verb: str, outcome: str, usage: Usage) -> None:
-        """A call has ended."""
+        """Count a call that has ended."""
         self.calls.labels(verb, outcome).inc()
         self.tokens.labels("prompt").inc(usage.prompt_tokens)
         self.tokens.labels("cached").inc(usage.cached_tokens)
@@ -90,7 +93,7 @@ class RoleMetrics(ServiceMetrics):
 
 
 def router(metrics: ServiceMetrics) -> APIRouter:
-    """`GET /metrics`."""
+    """Return the route `GET /metrics`."""
     routes = APIRouter()
 
     @routes.get("/metrics", include_in_schema=False)

@@ -1,8 +1,8 @@
-"""Traces: one tree of spans a solve, through all services. Off unless it is set; no text of problems or solutions.
+"""Traces: one tree of spans per solve, across all services. Off by default; spans contain no text of problems or solutions.
 
-A span's parent is a `traceparent` header, and what a span hands down is one too: between services, and inside the
-orchestrator. The provider is our own and not the process's: libraries that trace themselves add nothing to the tree. Names
-of attributes are those of OpenTelemetry's conventions for generative AI where there is one; they still move, and stand here.
+A span names its parent by a `traceparent` header and passes one to its children, between services as within the
+orchestrator. The provider is ours and not the process's global one, so libraries that trace themselves add nothing to the
+tree. Attributes are named as in OpenTelemetry's conventions for generative AI where they have a name; these still change.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -13,18 +13,9 @@ from typing import Literal
 
 import anyio
 from anyio import to_thread
+from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import (
-    INVALID_SPAN,
-    NoOpTracerProvider,
-    Span,
-    SpanKind,
-    Status,
-    StatusCode,
-    Tracer,
-    TracerProvider,
-    set_span_in_context,
-)
+from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from services.call_context import TRACE
@@ -51,29 +42,29 @@ STATUS = "http.response.status_code"
 Exporting = Literal["off", "otlp"]
 Attributes = Mapping[str, str | int | float]
 
-_FORM = TraceContextTextMapPropagator()
+_FORMAT = TraceContextTextMapPropagator()
 
 
 @dataclass(slots=True)
 class _Tracing:
-    tracer: Tracer | None = None
+    tracer: trace.Tracer | None = None
     flush: Callable[[], object] | None = None
 
 
 _tracing = _Tracing()
 
 FLUSH_SECONDS = 2.0
-"""How long a service that ends waits for its collector."""
+"""How long a service waits for its collector when it shuts down."""
 
 
-def use(provider: TracerProvider, flush: Callable[[], object] | None = None) -> None:
-    """Make spans with this provider from now on; `flush` sends what has ended."""
-    off = isinstance(provider, NoOpTracerProvider)
+def use(provider: trace.TracerProvider, flush: Callable[[], object] | None = None) -> None:
+    """Create spans with this provider from now on; `flush` sends the spans that have ended."""
+    off = isinstance(provider, trace.NoOpTracerProvider)
     _tracing.tracer, _tracing.flush = None if off else provider.get_tracer("counterpoint"), flush
 
 
 def configure(exporting: Exporting, service: str) -> None:
-    """Set up the process's traces, once, at its start; where they are sent to is said by `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    """Set up the process's traces, once, at its start; `OTEL_EXPORTER_OTLP_ENDPOINT` is the address they are sent to.
 
     Raises `SettingsError` when the exporter is not installed.
     """
@@ -85,14 +76,14 @@ def configure(exporting: Exporting, service: str) -> None:
         resources = import_module("opentelemetry.sdk.resources")
         otlp = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     except ModuleNotFoundError as error:
-        raise SettingsError(f"traces need what `pip install counterpoint[traces]` installs: {error}") from error
+        raise SettingsError(f"traces need `pip install counterpoint[traces]`: {error}") from error
     provider = sdk.TracerProvider(resource=resources.Resource.create({"service.name": f"counterpoint-{service}"}))
     provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))
     use(provider, provider.force_flush)
 
 
 async def flush() -> None:
-    """Send what has ended: a service that is told to stop has no later moment."""
+    """Send the spans that have ended, before the service shuts down."""
     if _tracing.flush is not None:
         with anyio.move_on_after(FLUSH_SECONDS):
             await to_thread.run_sync(_tracing.flush, abandon_on_cancel=True)
@@ -100,40 +91,40 @@ async def flush() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A span that has begun."""
+    """A span that has started."""
 
-    span: Span
+    span: trace.Span
     traceparent: str | None
-    """What its children have as their parent; without traces, what it had itself."""
+    """The header that makes this span the parent of another; without traces, the header of its own parent."""
 
-    def note(self, attributes: Attributes) -> None:
-        """Say more of it."""
+    def set(self, attributes: Attributes) -> None:
+        """Set attributes."""
         self.span.set_attributes(attributes)
 
-    def used(self, usage: Usage | None) -> None:
-        """Say what it used, where that is known."""
+    def set_usage(self, usage: Usage | None) -> None:
+        """Set the token counts, where they are known."""
         if usage is not None:
-            self.note({INPUT_TOKENS: usage.prompt_tokens, OUTPUT_TOKENS: usage.completion_tokens})
-            self.note({CACHED_TOKENS: usage.cached_tokens})
+            self.set({INPUT_TOKENS: usage.prompt_tokens, OUTPUT_TOKENS: usage.completion_tokens})
+            self.set({CACHED_TOKENS: usage.cached_tokens})
 
-    def failed(self, kind: str) -> None:
-        """Say that it failed, by the code of the error."""
-        self.note({ERROR: kind})
-        self.span.set_status(Status(StatusCode.ERROR))
+    def fail(self, kind: str) -> None:
+        """Mark the span as failed; `kind` is the code of the error."""
+        self.set({ERROR: kind})
+        self.span.set_status(trace.Status(trace.StatusCode.ERROR))
 
     def end(self) -> None:
-        """It is over."""
+        """End the span."""
         self.span.end()
 
 
 def begin(name: str, traceparent: str | None, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL) -> Traced:
-    """A span under the one that `traceparent` names; without traces one that notes nothing and hands that one down."""
+    """Start a span as a child of `traceparent`. Without traces it records nothing and passes `traceparent` on."""
     if _tracing.tracer is None:
-        return Traced(INVALID_SPAN, traceparent)
-    parent = _FORM.extract({TRACE: traceparent} if traceparent else {}, Context())
+        return Traced(trace.INVALID_SPAN, traceparent)
+    parent = _FORMAT.extract({TRACE: traceparent} if traceparent else {}, Context())
     span = _tracing.tracer.start_span(name, parent, kind, dict(attributes))
     carrier: dict[str, str] = {}
-    _FORM.inject(carrier, set_span_in_context(span, Context()))
+    _FORMAT.inject(carrier, trace.set_span_in_context(span, Context()))
     return Traced(span, carrier.get(TRACE) or traceparent)
 
 
@@ -141,18 +132,18 @@ def begin(name: str, traceparent: str | None, attributes: Attributes, kind: Span
 def span(
     name: str, traceparent: str | None, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL
 ) -> Generator[Traced]:
-    """A span around a block; an error or a cancellation is its `error.type`, without the error's text."""
+    """Open a span around a block; an error or a cancellation sets its `error.type`, without the text of the error."""
     traced = begin(name, traceparent, attributes, kind)
     try:
         yield traced
     except CounterpointError as error:
-        traced.failed(error.code)
+        traced.fail(error.code)
         raise
     except Exception as error:
-        traced.failed(type(error).__name__)
+        traced.fail(type(error).__name__)
         raise
     except BaseException:
-        traced.failed("cancelled")
+        traced.fail("cancelled")
         raise
     finally:
         traced.end()

@@ -1,4 +1,4 @@
-"""The calls in flight in a role service: admission, deadlines, and cancelling one by its id."""
+"""The calls in flight in a role service: admission, deadlines, and cancellation by id."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from services.contracts.errors import FieldError, Limit
 from services.errors import InvalidRequest, Overloaded
 
 RETRY_SECONDS = 1.0
-"""When to try again after a refusal."""
+"""`Retry-After` of a refused call."""
 
 
 class CallsInFlight:
-    """Calls that run or wait for the engine, by id; `limit` is the most at once."""
+    """Calls that run or wait for the engine, by id, at most `limit` at once."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -27,7 +27,7 @@ class CallsInFlight:
     def admit(self, call: CallContext) -> Generator[anyio.CancelScope]:
         """Open a scope that ends at the call's deadline or when the call is cancelled; see its `cancelled_caught`.
 
-        Raises `Overloaded` when too many calls are in flight, `InvalidRequest` when one of the same id is.
+        Raises `Overloaded` if too many calls are in flight, `InvalidRequest` if one of them has the same id.
         """
         if len(self._scopes) >= self.limit:
             raise Overloaded(
@@ -47,7 +47,7 @@ class CallsInFlight:
                 self._scopes.pop(call.call_id, None)
 
     def cancel(self, call_id: str) -> bool:
-        """Abort a call in the engine; its stream ends with its output so far and the exact usage. False if there is none."""
+        """Abort a call, whose stream ends with its output so far and the exact usage. Return False if it is unknown."""
         scope = self._scopes.get(call_id)
         if scope is not None:
             scope.cancel()

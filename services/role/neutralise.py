@@ -1,8 +1,8 @@
-"""Neutralising: text that others wrote does not act as control tokens.
+"""Neutralising: text from requests cannot act as control tokens.
 
-A chat template is text too: a special token inside a problem or a solution would become a real control token once the
-rendered prompt is tokenised. Every occurrence is broken by a zero-width space after its first character, which a reader
-does not see and a tokenizer does. Engines that cannot name their special tokens get a list of well-known markers.
+A chat template is text too, so a special token inside a problem or a solution would become a real control token when the
+rendered prompt is tokenised. A zero-width space after the first character breaks every occurrence; it is invisible to a
+reader, but not to a tokenizer. Where an engine does not know its special tokens, well-known markers are broken instead.
 """
 
 import re

@@ -1,9 +1,9 @@
-"""A role service: its engine, the life of its calls, its metrics and the two routes that both roles have."""
+"""A role service: its engine, the life cycle of its calls, its metrics and the two routes that both roles have."""
 
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import structlog
@@ -12,30 +12,31 @@ from starlette.responses import JSONResponse
 
 from services.call_context import CallContext
 from services.contracts.calls import UsageEvent
+from services.contracts.errors import Limit
 from services.contracts.messages import Message
 from services.contracts.model import ModelCard
 from services.contracts.sampling import Sampling
+from services.contracts.solve import Role
 from services.contracts.usage import Allowance, Usage
 from services.engines.protocol import Engine, GenerationStream, Prompt
-from services.errors import CounterpointError, EngineDied, EngineFailed, NotReady
+from services.errors import BudgetTooSmall, CounterpointError, EngineDied, EngineFailed, NotReady
 from services.http.app import create_app
 from services.http.health import Check
 from services.http.streaming import Emit
 from services.observability.metrics import RoleMetrics
-from services.role.allowance import completion_cap
 from services.role.in_flight import CallsInFlight
 from services.role.neutralise import neutralise
 from services.settings import RoleSettings
 
 WATCH_SECONDS = 1.0
-"""Time between checks of the engine, which do not depend on requests to `/readyz`."""
+"""Interval of the engine's checks, which are independent of requests to `/readyz`."""
 
 log = structlog.get_logger("role")
 
 OpenEngine = Callable[[], Awaitable[Engine]]
 
 
-class Reply(Protocol):
+class CallHandler(Protocol):
     """A role's part in a call: turning the deltas of a generation into events."""
 
     async def follow(self, stream: GenerationStream) -> None:
@@ -47,12 +48,12 @@ class Reply(Protocol):
         ...
 
     async def recover(self) -> bool:
-        """Emit what is complete after the engine has failed; return whether that answers the call."""
+        """Emit the complete results after the engine has failed; return whether they are enough to answer the call."""
         ...
 
 
 class RoleService:
-    """An engine and the calls it works on. The engine is loaded while `running` is open."""
+    """An engine and the calls in flight. The engine is loaded while `running` is open."""
 
     def __init__(self, settings: RoleSettings, open_engine: OpenEngine, metrics: RoleMetrics) -> None:
         self.settings = settings
@@ -73,7 +74,7 @@ class RoleService:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Load the engine, and free it at the end."""
+        """Load the engine while the context lasts."""
         engine = self._engine = await self._open_engine()
         if engine.metrics:
             self.metrics.registry.register(engine.metrics)
@@ -87,7 +88,7 @@ class RoleService:
             await engine.close()
 
     async def _watch(self, engine: Engine) -> None:
-        """End the process when its engine has died, so that its supervisor starts both again."""
+        """Stop the process if its engine has died, so that its supervisor restarts both."""
         while True:
             await anyio.sleep(WATCH_SECONDS)
             try:
@@ -97,41 +98,62 @@ class RoleService:
                 signal.raise_signal(signal.SIGTERM)
                 return
             except CounterpointError:
-                continue  # /readyz reports it; it may pass
-
-    async def check(self) -> None:
-        """Return when the engine works; raise its error otherwise."""
-        await self.engine.check()
+                continue  # it may be temporary, and /readyz reports it
 
     def card(self) -> ModelCard:
         """Return the service's model card."""
         raise NotImplementedError
 
+    def _card(self, role: Role, dialect: str, **fields: Any) -> ModelCard:  # noqa: ANN401 - checked by the model
+        """Return a model card of the engine and the dialect, with a role's own fields."""
+        engine = self.engine
+        return ModelCard(
+            role=role,
+            model=engine.model,
+            engine=engine.name,
+            dialect=dialect,
+            context_length=engine.context_length,
+            parameters=engine.parameters,
+            capabilities=engine.capabilities,
+            counts=engine.capabilities.counts,
+            **fields,
+        )
+
     def safe(self, text: str) -> str:
-        """Return text that others wrote, without the model's control tokens."""
+        """Return a text from a request with the model's control tokens neutralised."""
         return neutralise(text, self.engine.special_tokens)
 
     def safe_messages(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """Return messages without the model's control tokens."""
+        """Return messages with the model's control tokens neutralised."""
         return tuple(message.model_copy(update={"content": self.safe(message.content)}) for message in messages)
 
     def capped(self, sampling: Sampling, allowance: Allowance, prompt: Prompt, n: int = 1) -> Sampling:
-        """Return the sampling of `n` completions inside their allowance. Raises `BudgetTooSmall`."""
-        tokens = self.engine.count(prompt)
-        cap = completion_cap(allowance, prompt_tokens=tokens, n=n, max_tokens=sampling.max_tokens)
-        return sampling.model_copy(update={"max_tokens": cap})
+        """Cap `max_tokens` so that `n` completions stay within their allowance. Raises `BudgetTooSmall` if none fits."""
+        prompt_tokens = self.engine.count(prompt)
+        caps = [sampling.max_tokens]
+        for name, reserved in (("max_tokens", prompt_tokens), ("max_completion_tokens", 0)):
+            limit: int | None = getattr(allowance, name)
+            if limit is None:
+                continue
+            if reserved + n > limit:
+                raise BudgetTooSmall(
+                    f"the call needs {reserved + n} tokens and its allowance is {limit}",
+                    limit=Limit(name=name, value=limit, needed=reserved + n),
+                )
+            caps.append((limit - reserved) // n)
+        return sampling.model_copy(update={"max_tokens": min(caps)})
 
     async def run_call(
         self,
         verb: str,
         call: CallContext,
         generation: AbstractAsyncContextManager[GenerationStream],
-        reply: Reply,
+        handler: CallHandler,
         emit: Emit,
     ) -> None:
         """Run a call from its admission to its usage event and its metrics, however it ends.
 
-        Raises `Overloaded` or `InvalidRequest` if it is not admitted, and `EngineFailed` if the reply does not recover.
+        Raises `Overloaded` or `InvalidRequest` if it is not admitted, and `EngineFailed` if the handler cannot recover.
         """
         stream: GenerationStream | None = None
         outcome = "cancelled"
@@ -142,13 +164,13 @@ class RoleService:
         try:
             with self.calls.admit(call) as scope:
                 async with generation as stream:
-                    await reply.follow(stream)
+                    await handler.follow(stream)
             outcome = "cancelled" if scope.cancelled_caught else "ok"
-            await reply.finish(cancelled=scope.cancelled_caught)
+            await handler.finish(cancelled=scope.cancelled_caught)
             await emit(UsageEvent(**usage().model_dump()))
         except EngineFailed:
             outcome = "failed"
-            recovered = await reply.recover()
+            recovered = await handler.recover()
             if recovered or usage().total_tokens:
                 await emit(UsageEvent(**usage().model_dump()))
             if not recovered:
@@ -168,27 +190,23 @@ def create_role_app(service: RoleService, title: str, routers: list[APIRouter]) 
         async with service.running():
             yield
 
+    model_routes = APIRouter(prefix="/v1", tags=["model"])
+
+    @model_routes.get("/model")
+    async def model() -> ModelCard:
+        """Return the model, its engine, and the features of both."""
+        return service.card()
+
+    @model_routes.delete("/calls/{call_id}", status_code=202)
+    async def cancel(call_id: str) -> JSONResponse:
+        """Abort a running call; its stream ends with its output so far and the exact usage."""
+        return JSONResponse({"cancelled": service.calls.cancel(call_id)}, status_code=202)
+
     return create_app(
         title=title,
         settings=service.settings,
         lifespan=lifespan,
-        routers=[*routers, _router(service)],
-        checks={"engine": Check(service.check)},
+        routers=[*routers, model_routes],
+        checks={"engine": Check(lambda: service.engine.check())},  # noqa: PLW0108 - the engine is loaded later
         service_metrics=service.metrics,
     )
-
-
-def _router(service: RoleService) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["model"])
-
-    @routes.get("/model")
-    async def model() -> ModelCard:
-        """The model, its engine, and what they can do."""
-        return service.card()
-
-    @routes.delete("/calls/{call_id}", status_code=202)
-    async def cancel(call_id: str) -> JSONResponse:
-        """Abort a running call; its own stream ends with what it has and the exact usage."""
-        return JSONResponse({"cancelled": service.calls.cancel(call_id)}, status_code=202)
-
-    return routes

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actor_service.answer import answer_of
-from actor_service.steps import StepWriter, prefix_of, split, steps_of
+from actor_service.steps import StepWriter, prefix_of, steps_of
 from services.contracts.calls import WrittenStep
 
 LINES = st.sampled_from(["Step 1: a", "step 2: b", "**Step 3**", "more", "", "The answer is 4.", "#### 5", "  x = 2", "Ste"])
@@ -28,7 +28,7 @@ def test_splitting_while_writing_is_splitting_at_once(text: str, cuts: list[int]
 @given(TEXTS)
 def test_kept_steps_are_an_exact_prefix(text: str):
     """Keeping k steps keeps the text up to where step k + 1 starts."""
-    for keep in range(len(split(text)) + 1):
+    for keep in range(len(steps_of(text)) + 1):
         kept = prefix_of(text, keep)
         assert text.startswith(kept)
         assert steps_of(kept) == steps_of(text)[:keep]

@@ -32,7 +32,7 @@ from services.settings import CriticSettings
 from services.testing import post_events, serve
 
 PARSERS: dict[str, Callable[[str, int], Critique]] = {
-    "labels": lambda text, steps: build_critique("labels", parse_labels(text, steps), ()),
+    "labels": lambda text, steps: build_critique("labels", *parse_labels(text, steps)),
     "first": lambda text, steps: build_critique("explain", *parse_first(text, steps)),
     "all": lambda text, steps: build_critique("explain", *parse_all(text, steps)),
     "published": lambda text, steps: build_critique("explain", *parse_published(text, steps)),

@@ -29,7 +29,7 @@ traces = st.none() | st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a
 header_texts = st.text(st.characters(min_codepoint=1, max_codepoint=255, exclude_characters="\r\n"), max_size=200)
 
 
-def asked(headers: dict[str, str], request_id: str | None = None) -> Request:
+def request_with(headers: dict[str, str], request_id: str | None = None) -> Request:
     """A request with these headers; its id is the one that the chassis gave it."""
     pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
     scope = {"type": "http", "headers": pairs}
@@ -38,9 +38,9 @@ def asked(headers: dict[str, str], request_id: str | None = None) -> Request:
 
 @given(ids, ids, ids, traces)
 async def test_an_identity_survives_a_hop(request_id: str, session: str, call: str, trace: str | None):
-    """What one service sends is what the next one reads."""
+    """The next service reads the context that one service sends."""
     sent = CallContext(request_id, session, call, trace)
-    read = await call_context(asked(sent.headers(), request_id_of(sent.headers()[REQUEST_ID])))
+    read = await call_context(request_with(sent.headers(), request_id_of(sent.headers()[REQUEST_ID])))
     assert read == sent
 
 
@@ -51,7 +51,7 @@ async def test_a_deadline_only_shrinks(seconds: float, hops: int):
     sent = [int(context.headers()[DEADLINE])]
     assert sent[0] <= max(1, seconds * 1000)
     for _ in range(hops):
-        context = await call_context(asked({DEADLINE: str(sent[-1])}))
+        context = await call_context(request_with({DEADLINE: str(sent[-1])}))
         sent.append(int(context.headers()[DEADLINE]))
     assert sent == sorted(sent, reverse=True)
     assert sent[-1] >= 1
@@ -66,8 +66,8 @@ async def test_a_deadline_that_has_passed_leaves_nothing():
 
 @given(header_texts, header_texts, header_texts)
 async def test_whatever_headers_hold_the_identity_is_well_formed(session: str, call: str, trace: str):
-    """What is malformed is made up, or dropped; nothing that was not checked travels on."""
-    read = await call_context(asked({SESSION_ID: session, CALL_ID: call, TRACE: trace}, "req_1"))
+    """Malformed values are replaced or dropped; only valid ones reach the next service."""
+    read = await call_context(request_with({SESSION_ID: session, CALL_ID: call, TRACE: trace}, "req_1"))
     for value in (read.session_id, read.call_id):
         assert re.fullmatch(r"[A-Za-z0-9_.:-]{1,128}", value)
     assert read.traceparent is None or read.traceparent == trace
@@ -79,12 +79,12 @@ async def test_a_deadline_is_read_or_refused(text: str):
     """Whole milliseconds in their range and nothing else."""
     right = bool(re.fullmatch(r"[0-9]{1,8}", text)) and 0 < int(text) <= MAX_DEADLINE_MS
     if right:
-        left = (await call_context(asked({DEADLINE: text}))).remaining()
+        left = (await call_context(request_with({DEADLINE: text}))).remaining()
         assert left is not None
         assert left <= int(text) / 1000
     else:
         with pytest.raises(InvalidRequest) as refused:
-            await call_context(asked({DEADLINE: text}))
+            await call_context(request_with({DEADLINE: text}))
         assert refused.value.errors[0].loc == ("header", DEADLINE)
 
 
@@ -92,7 +92,7 @@ async def test_a_deadline_is_read_or_refused(text: str):
 async def test_every_deadline_in_range_is_read(milliseconds: int):
     """From one millisecond to a day."""
     now = anyio.current_time()
-    read = await call_context(asked({DEADLINE: str(milliseconds)}))
+    read = await call_context(request_with({DEADLINE: str(milliseconds)}))
     assert read.deadline is not None
     assert 0 <= read.deadline - now - milliseconds / 1000 < 1
 

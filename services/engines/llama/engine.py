@@ -1,17 +1,15 @@
 """llama.cpp in this process: the engine that needs no GPU and no other server.
 
-A request blocks a worker thread, whose events are handed to the event loop. It is only sent when slots are free, because
-llama.cpp can abort what it computes but not what it queues. Samples of one generation go together as far as slots
-are free and share one prefill; sample k depends on the seed and k, not on how they were grouped. Leaving a generation
-aborts it within one batch of the prompt or one token.
+A request blocks a worker thread, which hands its events to the event loop. It is sent only when slots are free, because
+llama.cpp can abort the requests that it computes but not those that it queues. The samples of a generation are sent together
+as far as slots are free, and then share one prefill; sample k depends only on the seed and k. Leaving a generation aborts it
+within one batch of the prompt or one token.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import anyio
 from anyio import to_thread
@@ -21,9 +19,10 @@ from anyio.from_thread import BlockingPortal
 from services.call_context import CallContext
 from services.contracts.model import Capabilities
 from services.contracts.sampling import Sampling
-from services.engines.generation import MeteredEngine, QueuedStream, background_tasks, tokens_left
+from services.engines.generation import MeteredEngine, QueuedStream, tokens_left
 from services.engines.llama import wire
-from services.engines.llama.library import Event, Llama, Slots
+from services.engines.llama.library import EmbeddedOptions, Event, Llama, Slots
+from services.engines.llama.wire import LlamaRequest
 from services.engines.protocol import Generation, GenerationStream, Guide, Prompt
 from services.engines.tokenizers.chat import ChatTokenizer, load_tokenizer
 from services.engines.tokenizers.gguf_file import read_gguf
@@ -32,39 +31,21 @@ from services.errors import CounterpointError, EngineFailed, InvalidRequest
 CAPABILITIES = Capabilities(prefix=True, logprobs=True, guided=("choice", "json", "grammar"), score=True, counts="exact")
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedOptions:
-    """The model, and its share of the machine. `context_length` is in tokens, for each of the `slots`.
-
-    `batch` prompt tokens are computed at once, about 14 ms each for a model of 135M parameters on one slow core. An abort
-    waits for at most two batches.
-    """
-
-    model_path: Path
-    tokenizer_path: Path | None = None
-    context_length: int = 2048
-    slots: int = 2
-    threads: int = 1
-    batch: int = 4
-    name: str | None = None
-    """The model's name; None = that of its file."""
-
-
 class _LlamaStream(QueuedStream):
-    """A generation in progress. Everything here happens on the event loop, except reading `abandoned`."""
+    """A generation in progress. All methods but `on_event` run on the event loop."""
 
     def __init__(self, prompt_tokens: int, samples: int, *, scored: bool = False) -> None:
-        """Tokens that are `scored` were given and not sampled: they count as prompt."""
+        """`scored`: the tokens are given and not sampled, so they count as prompt."""
         super().__init__(samples)
         self.abandoned = False
         self._scored = scored
         self._prompt_tokens = prompt_tokens
-        self._generated: dict[int, int] = {}
+        self._generated = Counter[int]()
         self._events: deque[tuple[int, Event]] = deque()
         self._scheduled = False
 
     def on_event(self, portal: BlockingPortal, first: int, event: Event) -> bool:
-        """Hand an event to the event loop, from a worker thread and without waiting; return whether to abort.
+        """Hand an event to the event loop, from a worker thread, without waiting; return whether to abort the request.
 
         Events that arrive while the event loop is busy are processed together.
         """
@@ -81,22 +62,22 @@ class _LlamaStream(QueuedStream):
             first, event = self._events.popleft()
             try:
                 self._process(first, event)
-            except Exception as error:  # noqa: BLE001 - anything about the event that was not foreseen
-                self.fail(EngineFailed(f"an event of llama.cpp was not understood: {error!r}"))
+            except Exception as error:  # noqa: BLE001 - an event of an unknown form
+                self.fail(EngineFailed(f"an event of llama.cpp could not be read: {error!r}"))
 
     def fail(self, error: CounterpointError) -> None:
-        """End with an error."""
+        """End the generation with an error."""
         if not self.abandoned:
             self.put(error)
 
     def end_request(self, samples: range) -> None:
-        """Fail unless every sample of a request that has returned is finished."""
+        """Fail unless a request that has returned has finished all its samples."""
         self.process_events()
         if not self.abandoned and not self.meter.finished.issuperset(samples):
             self.fail(EngineFailed("llama.cpp ended a completion early"))
 
     def _process(self, first: int, event: Event) -> None:
-        """Count an event of the request whose first sample is `first`, and pass it on."""
+        """Count an event of the request whose first sample is `first`, and queue its delta."""
         failure = wire.failure(event)
         if failure:
             self.fail(failure)
@@ -106,9 +87,8 @@ class _LlamaStream(QueuedStream):
         if cached is not None and first == 0:
             self.meter.cached_tokens = cached
         index = first + wire.sample(event)
-        total = wire.generated(event)
-        delta = wire.delta(event, index, total - self._generated.get(index, 0))
-        self._generated[index] = total
+        delta = wire.delta(event, index, self._generated[index])
+        self._generated[index] += delta.tokens
         self.meter.count(delta, scored=self._scored)
         if delta.tokens or delta.finish_reason:
             self.put(delta)
@@ -119,7 +99,6 @@ class EmbeddedEngine(MeteredEngine):
 
     name = "embedded"
     capabilities = CAPABILITIES
-    metrics = None
 
     def __init__(self, options: EmbeddedOptions, llama: Llama, tokenizer: ChatTokenizer, parameters: int) -> None:
         """Use `load`."""
@@ -135,22 +114,15 @@ class EmbeddedEngine(MeteredEngine):
 
     @classmethod
     async def load(cls, options: EmbeddedOptions) -> "EmbeddedEngine":
-        """Load a model in a thread, in about two seconds. Raises `ModelError`."""
+        """Load a model in a thread; takes about two seconds. Raises `ModelError`."""
         return cls(options, *await to_thread.run_sync(cls.parts, options))
 
     @staticmethod
     def parts(options: EmbeddedOptions) -> tuple[Llama, ChatTokenizer, int]:
-        """Load the parts of an engine: the model, its tokenizer, the number of its parameters. Blocks for two seconds."""
+        """Load a model, its tokenizer and its number of parameters; blocks for about two seconds."""
         tokenizer = load_tokenizer(options.tokenizer_path or options.model_path)
         parameters = read_gguf(options.model_path).parameters
-        llama = Llama(
-            options.model_path,
-            context_length=options.context_length,
-            slots=options.slots,
-            threads=options.threads,
-            batch=options.batch,
-        )
-        return llama, tokenizer, parameters
+        return Llama(options), tokenizer, parameters
 
     def count(self, prompt: Prompt) -> int:
         """Return the tokens of the prompt, exactly. Raises `InvalidRequest` when the chat template refuses it."""
@@ -166,15 +138,17 @@ class EmbeddedEngine(MeteredEngine):
 
     @asynccontextmanager
     async def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AsyncGenerator[GenerationStream]:
-        """Force the tokens of `continuation`, which is tokenised by itself, upon the model; see `Engine.score`.
+        """Score `continuation`, which is tokenised by itself, by forcing its tokens; see `Engine.score`.
 
-        Raises `ContextExceeded`, and `InvalidRequest` for a text that is empty or has characters that span several tokens:
-        llama.cpp does not report those one by one.
+        Raises `ContextExceeded`, and `InvalidRequest` for an empty text or one with characters that span several tokens,
+        which llama.cpp does not report one by one.
         """
         del call  # one process, one cache
         ids, forced = self._tokenizer.prompt_ids(prompt), self._tokenizer.encode(continuation)
         if not forced or self._tokenizer.splits_characters(forced):
-            raise InvalidRequest("the embedded engine scores no empty text, and none whose characters span several tokens")
+            raise InvalidRequest(
+                "the embedded engine can score neither an empty text nor characters that span several tokens"
+            )
         tokens_left(self.context_length, len(ids), len(forced))
         sampling = Sampling(temperature=0.0, max_tokens=len(forced))
         guide = Guide("grammar", wire.forced_grammar(forced))
@@ -183,7 +157,7 @@ class EmbeddedEngine(MeteredEngine):
             yield stream
 
     async def check(self) -> None:
-        """Return while the model is loaded; raise `EngineFailed` otherwise."""
+        """Return if the model is loaded; raise `EngineFailed` otherwise."""
         if self._llama.closed:
             raise EngineFailed("the engine is closed")
 
@@ -192,28 +166,24 @@ class EmbeddedEngine(MeteredEngine):
         await to_thread.run_sync(self._llama.close)
 
     @asynccontextmanager
-    async def _run(self, request: wire.Request, stream: _LlamaStream) -> AsyncGenerator[_LlamaStream]:
-        with self._metered(stream.meter):
+    async def _run(self, request: LlamaRequest, stream: _LlamaStream) -> AsyncGenerator[_LlamaStream]:
+        async with self._queued(stream) as (group, portal):
+            group.start_soon(self._admit, group, portal, stream, request)
             try:
-                async with background_tasks() as (group, portal):
-                    group.start_soon(self._admit, group, portal, stream, request)
-                    try:
-                        yield stream
-                    finally:
-                        stream.abandoned = True
+                yield stream
             finally:
-                stream.close()
+                stream.abandoned = True
 
-    async def _admit(self, group: TaskGroup, portal: BlockingPortal, stream: _LlamaStream, request: wire.Request) -> None:
-        """Start the samples as slots come free."""
+    async def _admit(self, group: TaskGroup, portal: BlockingPortal, stream: _LlamaStream, request: LlamaRequest) -> None:
+        """Start the samples as slots become free."""
         first, samples = 0, stream.meter.samples
         while first < samples:
             count = await self._slots.acquire(samples - first)
             group.start_soon(self._complete, portal, stream, request, range(first, first + count))
             first += count
 
-    async def _complete(self, portal: BlockingPortal, stream: _LlamaStream, request: wire.Request, samples: range) -> None:
-        """Run one request in a thread, which is never left before llama.cpp has ended it."""
+    async def _complete(self, portal: BlockingPortal, stream: _LlamaStream, request: LlamaRequest, samples: range) -> None:
+        """Run one request in a thread, and wait until llama.cpp has ended it."""
         on_event = partial(stream.on_event, portal, samples.start)
         try:
             complete = partial(self._llama.complete, request.samples(samples), on_event)

@@ -1,11 +1,12 @@
-"""llama.cpp inside this process: the one place that touches `xllamacpp`, which ships no types.
+"""llama.cpp inside this process: the only module that uses `xllamacpp`, which has no types.
 
-The library's server always opens a listener. It is given a Unix socket in a private directory that is removed as soon as
-the model is loaded, so nothing can connect to it, from this machine or another.
+The library's server always opens a listener. It gets a Unix socket in a private directory that is removed as soon as the
+model is loaded, so nothing can connect to it, from this machine or another.
 """
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, cast
@@ -25,32 +26,47 @@ class _Server(Protocol):
     def handle_completions(self, request: dict[str, object], callback: Callable[[Event], bool]) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedOptions:
+    """The model, and its share of the machine. `context_length` is in tokens, for each of the `slots`.
+
+    `batch` prompt tokens are computed at once, at about 14 ms each for a model of 135M parameters on one slow core. An
+    abort takes at most two batches.
+    """
+
+    model_path: Path
+    tokenizer_path: Path | None = None
+    context_length: int = 2048
+    slots: int = 2
+    threads: int = 1
+    batch: int = 4
+    name: str | None = None
+    """The name of the model; None = that of its file."""
+
+
 class Llama:
-    """A loaded model with `slots` sequences of up to `context_length` tokens each."""
+    """A loaded model."""
 
-    def __init__(self, path: Path, *, context_length: int, slots: int, threads: int, batch: int) -> None:
-        """Load; blocks for about a second. `batch` tokens are computed at once; a request can be aborted in between.
-
-        Raises `ModelError` when llama.cpp cannot load the file.
-        """
+    def __init__(self, options: EmbeddedOptions) -> None:
+        """Load the model; blocks for about a second. Raises `ModelError` if llama.cpp cannot load the file."""
         library = importlib.import_module("xllamacpp")
         with TemporaryDirectory(prefix="counterpoint-") as private:
             parameters = library.CommonParams()
-            parameters.model.path = str(path)
-            parameters.n_ctx = context_length * slots
-            parameters.n_parallel = slots
-            parameters.n_batch = parameters.n_ubatch = max(batch, slots)
-            parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+            parameters.model.path = str(options.model_path)
+            parameters.n_ctx = options.context_length * options.slots
+            parameters.n_parallel = options.slots
+            parameters.n_batch = parameters.n_ubatch = max(options.batch, options.slots)
+            parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = options.threads
             parameters.n_threads_http = 1
             parameters.hostnames = [f"{private}/socket.sock"]
             parameters.ui = parameters.endpoint_slots = False
             parameters.warmup = False
-            parameters.cache_ram_mib = 0  # prompts are cached in their slots only, so that memory stays flat
+            parameters.cache_ram_mib = 0  # prompts are cached only in their slots, which keeps memory constant
             parameters.verbosity = -1
             try:
                 self._server: _Server | None = cast("_Server", library.Server(parameters))
             except RuntimeError as error:
-                raise ModelError(f"llama.cpp cannot load {path}: {error}") from error
+                raise ModelError(f"llama.cpp cannot load {options.model_path}: {error}") from error
 
     @property
     def closed(self) -> bool:
@@ -60,8 +76,8 @@ class Llama:
     def complete(self, request: Mapping[str, object], on_event: Callable[[Event], bool]) -> None:
         """Run a completion; blocks, without the GIL, until it has ended or `on_event` has returned True.
 
-        `on_event` is called in this thread for every token and every batch of the prompt. Raises `EngineFailed`, also for
-        an event on which `on_event` failed: the library would swallow that and go on.
+        `on_event` is called in this thread for every token and every batch of the prompt. Raises `EngineFailed`, also if
+        `on_event` raises: the library would ignore that and go on.
         """
         server = self._server
         if server is None:
@@ -80,32 +96,28 @@ class Llama:
         except RuntimeError as error:
             raise EngineFailed(f"llama.cpp failed: {error}") from error
         if failures:
-            raise EngineFailed(f"an event of llama.cpp was not understood: {failures[0]!r}") from failures[0]
+            raise EngineFailed(f"an event of llama.cpp could not be read: {failures[0]!r}") from failures[0]
 
     def close(self) -> None:
-        """Free the model once the requests that still run have returned; blocks."""
+        """Free the model when the running requests have returned; blocks."""
         self._server = None
 
 
 class Slots:
-    """Slots for sequences: first come, first served, and several at once where they are free."""
+    """Slots for sequences: first come, first served, several at once if they are free."""
 
     def __init__(self, total: int) -> None:
         self._free = anyio.Semaphore(total)
 
     async def acquire(self, most: int) -> int:
-        """Wait for a slot, then acquire up to `most` of those that are free; return how many. Cancellable while waiting."""
+        """Wait for a slot, then acquire up to `most` of the free ones; return how many. Cancellable while it waits."""
         await self._free.acquire()
-        acquired = 1
-        try:
-            while acquired < most:
-                self._free.acquire_nowait()
-                acquired += 1
-        except anyio.WouldBlock:
-            pass
-        return acquired
+        more = min(most - 1, self._free.value)
+        for _ in range(more):
+            self._free.acquire_nowait()
+        return 1 + more
 
     def release(self, count: int) -> None:
-        """Release slots to those who have waited longest."""
+        """Release slots to the longest-waiting requests."""
         for _ in range(count):
             self._free.release()

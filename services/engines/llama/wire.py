@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.engines.generation import base_seed
 from services.engines.llama.library import Event
 from services.engines.protocol import Delta, Generation, Guide, TokenLogprobs
-from services.engines.seeds import base_seed
 from services.errors import CounterpointError, EngineFailed, InvalidRequest
 
 BAD_REQUEST = 400
@@ -20,7 +20,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class LlamaRequest:
     """The fields that all samples of a generation share, and the seed of sample 0."""
 
     fields: Mapping[str, object]
@@ -31,7 +31,7 @@ class Request:
         return {**self.fields, "n": len(chosen), "seed": self.seed + chosen.start}
 
 
-def request(generation: Generation, ids: Sequence[int], most: int) -> Request:
+def request(generation: Generation, ids: Sequence[int], most: int) -> LlamaRequest:
     """Return the request for a generation, of at most `most` tokens for each completion.
 
     Raises `InvalidRequest` for a guide that is not supported.
@@ -51,7 +51,7 @@ def request(generation: Generation, ids: Sequence[int], most: int) -> Request:
         "cache_prompt": True,
         **guided(generation.guide),
     }
-    return Request(fields, base_seed(sampling))
+    return LlamaRequest(fields, base_seed(sampling))
 
 
 def guided(guide: Guide | None) -> dict[str, object]:
@@ -104,13 +104,8 @@ def sample(event: Event) -> int:
     return int(event["choices"][0]["index"])
 
 
-def generated(event: Event) -> int:
-    """Return the tokens generated so far for the event's sample, those whose text is held back included."""
-    return int(event["timings"]["predicted_n"])
-
-
-def delta(event: Event, index: int, tokens: int) -> Delta:
-    """Return what an event adds to sample `index` of the generation, given the tokens it took."""
+def delta(event: Event, index: int, before: int) -> Delta:
+    """Return the delta of an event for sample `index`, which had `before` tokens, held-back ones included."""
     choice: dict[str, Any] = event["choices"][0]
     reported: dict[str, list[dict[str, Any]]] = choice["logprobs"] or {"content": []}
     logprobs = tuple(
@@ -121,4 +116,5 @@ def delta(event: Event, index: int, tokens: int) -> Delta:
         )
         for entry in reported["content"]
     )
+    tokens = int(event["timings"]["predicted_n"]) - before
     return Delta(index, choice["text"], tokens, logprobs, choice["finish_reason"])

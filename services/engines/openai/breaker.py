@@ -8,12 +8,12 @@ FAILURES = 3
 """Failures in a row that open the circuit; a refused connection opens it at once."""
 OPEN_SECONDS = 0.5
 LONGEST_OPEN_SECONDS = 30.0
-"""Time that it stays open at first, and at most; each failed probe doubles it."""
+"""Time that a circuit stays open: at first, and at most. Each failed probe doubles it."""
 
 
 @dataclass(slots=True)
 class Breaker:
-    """A circuit. Closed: calls pass. Open: none does. Half-open, once the time is over: one call passes as a probe."""
+    """A circuit. Closed: calls pass. Open: none passes. Half-open, after its time: one call passes as a probe."""
 
     failures: int = 0
     until: float = 0.0
@@ -38,7 +38,7 @@ class Breaker:
         self.failures, self._pause, self._probing = 0, OPEN_SECONDS, False
 
     def fail(self, *, refused: bool = False) -> None:
-        """Count a failed call; `refused` means that the connection was."""
+        """Count a failed call; `refused` means that there was no connection."""
         was_open = self.open
         self.failures = FAILURES if refused else self.failures + 1
         self._probing = False
@@ -47,5 +47,5 @@ class Breaker:
             self.until = anyio.current_time() + self._pause
 
     def abandon(self) -> None:
-        """Forget a call that was left before its outcome was known."""
+        """Ignore a call that was cancelled before its outcome was known."""
         self._probing = False

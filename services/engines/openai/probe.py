@@ -1,4 +1,4 @@
-"""The features of an OpenAI-compatible server, probed with a few requests of a token or two."""
+"""Probes of the features of an OpenAI-compatible server, with a few requests of a token or two."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -10,29 +10,29 @@ from services.engines.openai.wire import CHAT, COMPLETIONS, Features, Fields
 from services.errors import EngineFailed, InvalidRequest
 
 Post = Callable[[str, Fields], Awaitable[Fields]]
-"""Posts a body to a path and returns the answer's JSON. Raises `InvalidRequest` for what the server refuses."""
+"""Posts a body to a path and returns the JSON of the response. Raises `InvalidRequest` if the server refuses it."""
 
 HELLO = {"role": "user", "content": "Hi"}
-GENEROUS = 256
-"""Tokens that the template of a server that counts nothing may add."""
+DEFAULT_OVERHEAD = 256
+"""Bound of the tokens that the chat template adds, for a server that reports no usage."""
 _BEGUN = [HELLO, {"role": "assistant", "content": "Hello, hello"}]
 _OBJECT = {"type": "object", "properties": {"a": {"enum": ["b"]}}, "required": ["a"], "additionalProperties": False}
 _SCHEMA = json.dumps(_OBJECT)
 
 
 async def probe(post: Post, model: str, ids: list[int] | None) -> Features:
-    """Try each feature by itself; `ids` is a short prompt as token ids, where the tokenizer is known.
+    """Try each feature by itself; `ids` is a short prompt as token ids, if the tokenizer is known.
 
-    What a server refuses, ignores or fails at is not supported. Raises `EngineFailed` where it does not even chat.
+    A feature that the server refuses, ignores or fails at is not supported. Raises `EngineFailed` if it cannot even chat.
     """
     server = _Probe(post, model, ids)
     try:
         overhead = _prompt_tokens(await server.chat())
     except InvalidRequest as error:
-        raise EngineFailed(f"the server does not chat: {error.detail}") from error
+        raise EngineFailed(f"the server cannot complete a chat: {error.detail}") from error
     by_ids = await _holds(server.counts_ids)
     return Features(
-        overhead=overhead or GENEROUS,
+        overhead=overhead or DEFAULT_OVERHEAD,
         ids=by_ids,
         choices=await _holds(server.draws_two),
         logprobs=await _holds(server.gives_logprobs),
@@ -47,7 +47,7 @@ async def probe(post: Post, model: str, ids: list[int] | None) -> Features:
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """The trials of single features. Each returns whether the feature works, or raises an error that means no."""
+    """Trials of single features. Each returns whether the feature works; an error means that it does not."""
 
     post: Post
     model: str
@@ -63,40 +63,40 @@ class _Probe:
         return await self.post(COMPLETIONS, {"model": self.model, "prompt": self.ids, "max_tokens": 1, **fields})
 
     async def counts_ids(self) -> bool:
-        """Return whether token ids are read as they are, with nothing added."""
+        """Return whether token ids are accepted as they are, with nothing added."""
         return self.ids is not None and _prompt_tokens(await self.complete()) == len(self.ids)
 
     async def scores(self) -> bool:
-        """Return whether log-probabilities of the prompt come back."""
-        answer = await self.complete(prompt_logprobs=0)
-        return bool(self.ids and wire.prompt_logprobs(answer["choices"][0], self.ids))
+        """Return whether log-probabilities of the prompt are returned."""
+        response = await self.complete(prompt_logprobs=0)
+        return bool(self.ids and wire.prompt_logprobs(response["choices"][0], self.ids))
 
     async def continues(self) -> bool:
-        """Return whether a last message of the assistant is continued: it is left open, so the prompt is shorter."""
+        """Return whether a last assistant message is continued: it stays open, so the prompt is shorter."""
         open_turn = await self.chat(messages=_BEGUN, add_generation_prompt=False, continue_final_message=True)
         return 0 < _prompt_tokens(open_turn) < _prompt_tokens(await self.chat(messages=_BEGUN))
 
     async def draws_two(self) -> bool:
-        """Return whether one request draws several samples."""
+        """Return whether one request can return several samples."""
         return len((await self.chat(n=2, temperature=1.0))["choices"]) == 2  # noqa: PLR2004 - the n of the request
 
     async def gives_logprobs(self) -> bool:
-        """Return whether generated tokens come with their log-probabilities."""
-        answer = await self.chat(logprobs=True, top_logprobs=5)
-        return bool(wire.delta(answer["choices"][0], 0)[0].logprobs)
+        """Return whether generated tokens have log-probabilities."""
+        response = await self.chat(logprobs=True, top_logprobs=5)
+        return bool(wire.delta(response["choices"][0], 0)[0].logprobs)
 
     async def follows_schema(self) -> bool:
         """Return whether a JSON schema is followed."""
         return json.loads(_text(await self.chat(max_tokens=30, **wire.json_schema(_SCHEMA)))) == {"a": "b"}
 
     async def choice(self) -> Literal["structured_outputs", "grammar"] | None:
-        """Return the field that guides to one of several texts; None where there is none."""
+        """Return the field that constrains a text to a choice; None if there is none."""
         if await _holds(lambda: self.chooses(structured_outputs={"choice": ["yes", "no"]})):
             return "structured_outputs"
         return "grammar" if await _holds(lambda: self.chooses(grammar='root ::= "yes" | "no"')) else None
 
     async def chooses(self, **fields: Any) -> bool:  # noqa: ANN401 - JSON
-        """Return whether the answer is one of two choices."""
+        """Return whether the response is one of two choices."""
         return _text(await self.chat(max_tokens=8, **fields)) in {"yes", "no"}
 
     async def takes_priority(self) -> bool:
@@ -104,7 +104,7 @@ class _Probe:
         return bool(await self.chat(priority=1))
 
     async def takes_salt(self) -> bool:
-        """Return whether a tenant's cache can be kept apart."""
+        """Return whether the cache of a tenant can be kept separate."""
         return bool(await self.chat(cache_salt="probe"))
 
 
@@ -115,10 +115,10 @@ async def _holds(trial: Callable[[], Awaitable[bool]]) -> bool:
         return False
 
 
-def _text(answer: Fields) -> str:
-    return str(answer["choices"][0]["message"]["content"]).strip()
+def _text(response: Fields) -> str:
+    return str(response["choices"][0]["message"]["content"]).strip()
 
 
-def _prompt_tokens(answer: Fields) -> int:
-    usage: Fields = answer.get("usage") or {}
+def _prompt_tokens(response: Fields) -> int:
+    usage: Fields = response.get("usage") or {}
     return int(usage.get("prompt_tokens") or 0)

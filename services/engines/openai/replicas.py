@@ -1,12 +1,13 @@
-"""Replicas, several servers of one model, and the choice of one for each call.
+"""Replicas, the servers of one model, and the choice of one for each call.
 
-Rendezvous hashing sends the calls of a session to the same replica, where its prompts' beginnings are cached; a replica that
-has its share of the load comes last, and one whose circuit `breaker` is open gets no calls.
+Rendezvous hashing sends the calls of a session to the same replica, which has the beginnings of its prompts in its cache. A
+replica with more than its share of the load comes last, and one whose circuit breaker is open gets no calls.
 """
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from math import ceil
 
@@ -14,15 +15,16 @@ import httpx
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from services.engines.openai.breaker import Breaker
+from services.errors import EngineFailed, InvalidRequest, Overloaded
 from services.http.client import client_for
 
 SHARE = 1.25
-"""Most calls on a replica, as a multiple of the mean (Mirrokni et al., arXiv 1608.01350)."""
+"""Maximum load of a replica, as a multiple of the mean (Mirrokni et al., arXiv 1608.01350)."""
 
 
 @dataclass(slots=True, eq=False)
 class Replica:
-    """A server."""
+    """A server, its load and its health."""
 
     url: str
     client: httpx.AsyncClient
@@ -36,10 +38,10 @@ class Replica:
 
 
 class Replicas:
-    """The servers, their load and their health."""
+    """The servers of a model, and their metrics."""
 
     def __init__(self, urls: Sequence[str], api_key: str | None = None) -> None:
-        """`urls` are base addresses; a path such as `/v1` is kept."""
+        """`urls` are base URLs, and may have a path."""
         self.all = tuple(Replica(url, client_for(url)) for url in urls)
         for replica in self.all:
             if api_key:
@@ -50,7 +52,7 @@ class Replicas:
             "counterpoint_replica_requests_total", "Requests by how they ended.", (*labels, "outcome"), registry=registry
         )
         running = Gauge("counterpoint_replica_in_flight", "Requests running now.", labels, registry=registry)
-        opened = Gauge("counterpoint_replica_breaker_open", "1 while a replica is left alone.", labels, registry=registry)
+        opened = Gauge("counterpoint_replica_breaker_open", "1 while a replica gets no calls.", labels, registry=registry)
         for replica in self.all:
             running.labels(replica.name).set_function(lambda replica=replica: replica.in_flight)
             opened.labels(replica.name).set_function(lambda replica=replica: float(replica.breaker.open))
@@ -58,7 +60,7 @@ class Replicas:
                 self._requests.labels(replica.name, outcome)
 
     def order(self, session: str) -> list[Replica]:
-        """Return the replicas that may be called now, best first; those with more than their share of the load come last."""
+        """Return the replicas that may be called now, best first."""
         allowed = [replica for replica in self.all if replica.breaker.allows()]
         total = sum(replica.in_flight for replica in allowed) + 1
         most = ceil(SHARE * total / max(1, len(allowed)))
@@ -66,23 +68,28 @@ class Replicas:
         return sorted(ranked, key=lambda replica: replica.in_flight >= most)
 
     @contextmanager
-    def using(self, replica: Replica) -> Generator["ReplicaCall"]:
-        """Count a call of a replica, and record its outcome in the breaker."""
-        call = ReplicaCall()
+    def using(self, replica: Replica) -> Generator[None]:
+        """Count a call of a replica and record its outcome. Raises `EngineFailed` if the connection fails."""
+        outcome, settle = "cancelled", replica.breaker.abandon
         replica.in_flight += 1
         replica.breaker.begin()
         try:
-            yield call
+            yield
+            outcome, settle = "ok", replica.breaker.succeed
+        except httpx.TransportError as error:
+            refused = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
+            outcome, settle = "failed", partial(replica.breaker.fail, refused=refused)
+            raise EngineFailed(f"{replica.name} cannot be reached, or broke the connection") from error
+        except EngineFailed:
+            outcome, settle = "failed", replica.breaker.fail
+            raise
+        except (Overloaded, InvalidRequest) as error:
+            outcome, settle = "busy" if isinstance(error, Overloaded) else "ok", replica.breaker.succeed
+            raise
         finally:
             replica.in_flight -= 1
-            self._requests.labels(replica.name, call.outcome).inc()
-            match call.outcome:
-                case "ok" | "busy":
-                    replica.breaker.succeed()
-                case "failed":
-                    replica.breaker.fail(refused=call.refused)
-                case _:
-                    replica.breaker.abandon()
+            self._requests.labels(replica.name, outcome).inc()
+            settle()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -90,18 +97,6 @@ class Replicas:
             await replica.client.aclose()
 
 
-@dataclass(slots=True)
-class ReplicaCall:
-    """A call of a replica, and how it ended: `ok`, `failed`, `busy`, or `cancelled` until it is known."""
-
-    outcome: str = "cancelled"
-    refused: bool = False
-
-    def fail(self, *, refused: bool = False) -> None:
-        """Record a failure; `refused` means that the connection was."""
-        self.outcome, self.refused = "failed", refused
-
-
 def weight(session: str, url: str) -> int:
-    """Return a replica's weight for a session. The highest gets it, and no other session moves when a replica goes."""
+    """Return a replica's weight for a session, which goes to the highest one. If a replica goes, only its sessions move."""
     return int.from_bytes(blake2b(f"{session}\0{url}".encode(), digest_size=8).digest())

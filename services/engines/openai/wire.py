@@ -15,28 +15,19 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 CONTROL_TOKENS = (
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|begin_of_text|>", "<|eot_id|>", "<|eom_id|>"),
     *("<|start_header_id|>", "<|end_header_id|>", "<|python_tag|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
-    *(
-        "<|start|>",
-        "<|message|>",
-        "<|channel|>",
-        "<|return|>",
-        "<|call|>",
-        "<start_of_turn>",
-        "<end_of_turn>",
-        "<bos>",
-        "<eos>",
-    ),
+    *("<|start|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"),
+    *("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>"),
     *("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<s>", "</s>", "<pad>", "<unk>"),
     *("<think>", "</think>", "<tool_call>", "</tool_call>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"),  # noqa: RUF001
 )
-"""Control tokens of the families of models that are served most, for a server whose tokenizer is not known."""
+"""Control tokens of the most common model families, for a server whose tokenizer is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The features of a server, as probed. `overhead`: prompt tokens of the chat template around one short message.
+    """The features of a server, as probed. `overhead` is the number of tokens that the chat template adds to a message.
 
-    `ids`: it takes token ids as a prompt and counts them as they are. `choices`: `n` samples in one request.
+    `ids`: prompts of token ids, which are counted unchanged. `choices`: several samples per request.
     """
 
     overhead: int
@@ -52,7 +43,7 @@ class Features:
 
     @property
     def capabilities(self) -> Capabilities:
-        """The features in the terms of the model card."""
+        """The features as the capabilities of an engine."""
         kinds: list[Literal["choice", "regex", "json", "grammar"]] = ["choice"] if self.choice else []
         if self.choice == "structured_outputs":
             kinds.append("regex")
@@ -68,7 +59,7 @@ class Features:
 
 
 def chat(prompt: Prompt) -> Fields:
-    """Return a prompt as messages; its prefix is a last message of the assistant, to be continued."""
+    """Return a prompt as messages. Its prefix is a last assistant message that is to be continued."""
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
     if not prompt.prefix:
         return {"messages": messages}
@@ -77,7 +68,7 @@ def chat(prompt: Prompt) -> Fields:
 
 
 def request(generation: Generation, features: Features, model: str, ids: list[int] | None, seed: int) -> Fields:
-    """Return the body for a generation, of token ids where they are given, else of messages. Raises `InvalidRequest`."""
+    """Return the body for a generation, with token ids if given, else with messages. Raises `InvalidRequest`."""
     sampling = generation.sampling
     fields: Fields = {"prompt": ids} if ids is not None else chat(generation.prompt)
     fields |= {
@@ -106,7 +97,7 @@ def request(generation: Generation, features: Features, model: str, ids: list[in
 
 
 def guided(guide: Guide | None, features: Features) -> Fields:
-    """Return the fields that constrain a text. Raises `InvalidRequest` for a guide that the server does not support."""
+    """Return the fields that constrain a text. Raises `InvalidRequest` for a guide that is not supported."""
     if guide is None:
         return {}
     match guide.kind, guide.value, features.choice:
@@ -119,11 +110,11 @@ def guided(guide: Guide | None, features: Features) -> Fields:
         case "json", str() as schema, _ if features.json:
             return json_schema(schema)
         case _:
-            raise InvalidRequest(f"the server has no guide of kind {guide.kind!r}")
+            raise InvalidRequest(f"the server does not support guides of kind {guide.kind!r}")
 
 
 def json_schema(schema: str) -> Fields:
-    """Return the fields for JSON of a schema. Raises `InvalidRequest` where the schema is not JSON."""
+    """Return the fields for JSON of a schema. Raises `InvalidRequest` if the schema is not JSON."""
     try:
         parsed = json.loads(schema)
     except json.JSONDecodeError as error:
@@ -132,10 +123,10 @@ def json_schema(schema: str) -> Fields:
 
 
 def delta(choice: Fields, first: int) -> tuple[Delta, int]:
-    """Return what a chunk's choice adds, and at most how many tokens it took; `first` is choice 0's sample.
+    """Return the delta of a chunk's choice, and an upper bound of its tokens; `first` is the sample of choice 0.
 
-    Where a server names neither ids nor log-probabilities, a chunk counts as one token and is bounded by its bytes, those
-    of reasoning included.
+    If a server sends neither ids nor log-probabilities, a chunk counts as one token and is bounded by its bytes, reasoning
+    included.
     """
     message: Fields = choice.get("delta") or choice.get("message") or {}
     text: str = choice.get("text") or message.get("content") or ""

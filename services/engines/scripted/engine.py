@@ -20,7 +20,7 @@ import anyio
 
 from services.call_context import CallContext
 from services.contracts.model import Capabilities
-from services.engines.generation import GeneratedStream, Meter, MeteredEngine, tokens_left
+from services.engines.generation import Meter, MeteredEngine, tokens_left
 from services.engines.protocol import Delta, Generation, GenerationStream, Prompt, TokenLogprobs
 from services.engines.scripted.script import Script, alternatives, garbage, plausible
 from services.errors import EngineFailed
@@ -66,25 +66,15 @@ class ScriptedEngine(MeteredEngine):
 
     name = "scripted"
     model = "scripted"
-    parameters: int | None = None
     special_tokens: tuple[str, ...] = SPECIAL_TOKENS
-    metrics = None
 
     def __init__(self, options: ScriptedOptions | None = None) -> None:
         super().__init__()
         self.options = options or ScriptedOptions()
+        self.context_length = self.options.context_length
+        self.capabilities = self.options.capabilities
         self.generations = 0
         self._cache: OrderedDict[bytes, None] = OrderedDict()
-
-    @property
-    def context_length(self) -> int:
-        """Longest prompt + completion, in tokens."""
-        return self.options.context_length
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """The features that the engine supports."""
-        return self.options.capabilities
 
     def count(self, prompt: Prompt) -> int:
         """Return the tokens of the prompt, exactly."""
@@ -109,13 +99,9 @@ class ScriptedEngine(MeteredEngine):
         prompt_tokens = self.count(generation.prompt)
         most = min(generation.sampling.max_tokens, tokens_left(self.context_length, prompt_tokens))
         meter = Meter(generation.n)
-        stream = GeneratedStream(meter, self._play(generation, meter, prompt_tokens, most))
         self.generations += 1
-        with self._metered(meter):
-            try:
-                yield stream
-            finally:
-                await stream.deltas.aclose()
+        async with self._generated(meter, self._play(generation, meter, prompt_tokens, most)) as stream:
+            yield stream
 
     async def _play(self, generation: Generation, meter: Meter, prompt_tokens: int, most: int) -> AsyncGenerator[Delta]:
         chance = _source(generation, None)

@@ -1,54 +1,51 @@
-"""vLLM in this process (`AsyncLLM`): the engine of production, on a GPU; its CPU build runs the same code.
+"""vLLM in this process (`AsyncLLM`): the production engine, on a GPU; vLLM's CPU build runs the same code.
 
-A request is never cancelled from outside while vLLM works on it, but aborted by name until its outputs end: so the abort
-reaches vLLM's own process whatever is being cancelled here, and the tokens are counted to the last one. Samples of one
-generation share one prefill through the prefix cache.
+The task that reads a request's outputs is never cancelled. Instead the request is aborted by name until its outputs end, so
+the abort reaches vLLM's own process whatever is cancelled here, and every token is counted. The samples of a generation
+share one prefill through the prefix cache.
 """
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
+from prometheus_client.registry import Collector
 
 from services.call_context import CallContext
 from services.contracts.model import Capabilities
-from services.engines.generation import MeteredEngine, QueuedStream, background_tasks, scored_deltas, tokens_left
+from services.contracts.sampling import Sampling
+from services.engines.generation import MeteredEngine, QueuedStream, scored_deltas, tokens_left
 from services.engines.models import ModelError
 from services.engines.protocol import Delta, Generation, GenerationStream, Prompt
-from services.engines.seeds import base_seed
 from services.engines.tokenizers.chat import ChatTokenizer, load_tokenizer
 from services.engines.vllm.library import Vllm, VllmMetrics, VllmOutput, VllmRequest, VllmSample
 from services.engines.vllm.options import VllmOptions
 from services.errors import CounterpointError, InvalidRequest
-
-if TYPE_CHECKING:
-    from prometheus_client.registry import Collector
 
 CAPABILITIES = Capabilities(
     prefix=True, logprobs=True, guided=("choice", "regex", "json", "grammar"), score=True, counts="exact"
 )
 
 ABORT_AGAIN_SECONDS = 0.02
-"""Time after which an abort is repeated: vLLM ignores one that comes before the request that it names."""
+"""Interval at which an abort is repeated: vLLM ignores one that arrives before its request."""
 
 
 class _VllmStream(QueuedStream):
-    """A generation in progress. `pieces` are the texts of a continuation that is scored and not sampled."""
+    """A generation in progress. If a continuation is scored instead, `pieces` are the texts of its tokens."""
 
     def __init__(self, request: VllmRequest, prompt_tokens: int, pieces: tuple[str, ...] = ()) -> None:
-        super().__init__(request.n)
+        super().__init__(request.generation.n)
         self.done = anyio.Event()
         self._pieces = pieces
         self._prompt_tokens = prompt_tokens + len(pieces)
 
     async def pump(self, outputs: AsyncGenerator[VllmOutput]) -> None:
-        """Process every output, to the end that comes by itself or by an abort.
+        """Process every output until the request ends by itself or by an abort.
 
-        The prompt counts from the moment that vLLM has the request, even if it is aborted before the prompt is read.
+        The prompt counts as soon as vLLM has the request, even if it is aborted before the prompt is computed.
         """
         self.meter.prompt_tokens = self._prompt_tokens
         try:
@@ -74,7 +71,7 @@ class _VllmStream(QueuedStream):
 
 
 def _delta(sample: VllmSample) -> Delta:
-    """Return the new text of a sample; one that was aborted has no finish reason."""
+    """Return the new text of a sample; an aborted one has no finish reason."""
     reason = sample.finish_reason if sample.finish_reason in {"stop", "length"} else None
     return Delta(sample.index, sample.text, len(sample.ids), sample.logprobs, reason)  # type: ignore[arg-type]
 
@@ -90,7 +87,7 @@ class VllmEngine(MeteredEngine):
         super().__init__()
         self.model = Path(options.model).name
         self.context_length = library.context_length
-        self.parameters = parameters
+        self.parameters: int | None = parameters
         self.special_tokens = tokenizer.special_tokens
         self.metrics: Collector | None = VllmMetrics()
         self._library = library
@@ -99,7 +96,7 @@ class VllmEngine(MeteredEngine):
 
     @classmethod
     async def load(cls, options: VllmOptions, parameters: int | None = None, kind: type[Vllm] = Vllm) -> "VllmEngine":
-        """Load a model, in half a minute or more. Raises `ModelError` for its tokenizer, `EngineFailed` for the rest."""
+        """Load a model; takes half a minute or more. Raises `ModelError` for its tokenizer, `EngineFailed` for the rest."""
         library = kind(options.arguments(), options.lora)  # on the event loop, which vLLM's own tasks run on
         try:
             path = options.tokenizer_path
@@ -117,58 +114,44 @@ class VllmEngine(MeteredEngine):
     async def generate(self, generation: Generation) -> AsyncGenerator[GenerationStream]:
         """Start generating; see `Engine.generate`. Raises `ContextExceeded`; iterating, `InvalidRequest` for a bad guide."""
         ids = self._tokenizer.prompt_ids(generation.prompt)
-        sampling = generation.sampling
-        request = VllmRequest(
-            ids=ids,
-            n=generation.n,
-            max_tokens=min(sampling.max_tokens, tokens_left(self.context_length, len(ids))),
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=base_seed(sampling),
-            stop=tuple(sampling.stop),
-            guide=generation.guide,
-            top_logprobs=generation.top_logprobs,
-            call=generation.call,
-        )
+        most = tokens_left(self.context_length, len(ids))
+        request = VllmRequest(ids, generation, min(generation.sampling.max_tokens, most))
         async with self._run(request, _VllmStream(request, len(ids))) as stream:
             yield stream
 
     @asynccontextmanager
     async def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AsyncGenerator[GenerationStream]:
-        """Read `continuation`, which is tokenised by itself; see `Engine.score`.
+        """Score `continuation`, which is tokenised by itself; see `Engine.score`.
 
-        vLLM also samples one token after it, which is counted as completion. It reads no prefix cache for this.
+        vLLM also samples one token after it, which counts as completion, and does not use its prefix cache for the prompt.
         Raises `ContextExceeded`, and `InvalidRequest` for an empty text.
         """
         ids, scored = self._tokenizer.prompt_ids(prompt), self._tokenizer.encode(continuation)
         if not scored:
             raise InvalidRequest("an empty text cannot be scored")
         tokens_left(self.context_length, len(ids) + len(scored))
-        request = VllmRequest(ids=[*ids, *scored], n=1, max_tokens=1, prompt_logprobs=True, call=call)
+        greedy = Generation(prompt, Sampling(temperature=0.0, seed=0), call=call)
+        request = VllmRequest([*ids, *scored], greedy, max_tokens=1, prompt_logprobs=True)
         async with self._run(request, _VllmStream(request, len(ids), self._tokenizer.pieces(scored))) as stream:
             yield stream
 
     async def check(self) -> None:
-        """Return while vLLM's engine lives; raise `EngineDied` otherwise."""
+        """Return if vLLM's engine is alive; raise `EngineDied` otherwise."""
         await self._library.check()
 
     async def close(self) -> None:
-        """End vLLM's engine process and free the model."""
+        """Stop vLLM's engine process and free the model."""
         await to_thread.run_sync(self._library.close)
 
     @asynccontextmanager
     async def _run(self, request: VllmRequest, stream: _VllmStream) -> AsyncGenerator[_VllmStream]:
-        name = f"{request.call.session_id}-{next(self._names)}"
-        with self._metered(stream.meter):
+        name = f"{request.generation.call.session_id}-{next(self._names)}"
+        async with self._queued(stream) as (group, _):
+            group.start_soon(stream.pump, self._library.stream(request, name))
             try:
-                async with background_tasks() as (group, _):
-                    group.start_soon(stream.pump, self._library.stream(request, name))
-                    try:
-                        yield stream
-                    finally:
-                        await self._abort(stream, name)
+                yield stream
             finally:
-                stream.close()
+                await self._abort(stream, name)
 
     async def _abort(self, stream: _VllmStream, name: str) -> None:
         """Abort a request that still runs, and wait for its last output."""

@@ -1,5 +1,5 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
-"""The part of vLLM that the engine uses, behind types of our own: vLLM is an extra, so nothing else imports it."""
+"""The part of vLLM that the engine uses, behind types of our own. vLLM is an extra; no other module imports it."""
 
 import os
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -22,26 +22,19 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from services.call_context import CallContext
-from services.engines.protocol import ANONYMOUS, Guide, TokenLogprobs
+from services.engines.generation import base_seed
+from services.engines.protocol import Generation, Guide, TokenLogprobs
 from services.errors import CounterpointError, EngineDied, EngineFailed, InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
 class VllmRequest:
-    """A request to vLLM. `seed` is that of sample 0; `prompt_logprobs` asks for those of the prompt."""
+    """A generation with its prompt as token ids; `prompt_logprobs` requests the log-probabilities of the prompt."""
 
     ids: Sequence[int]
-    n: int
+    generation: Generation
     max_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    guide: Guide | None = None
-    top_logprobs: int = 0
     prompt_logprobs: bool = False
-    call: CallContext = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +50,7 @@ class VllmSample:
 
 @dataclass(frozen=True, slots=True)
 class VllmOutput:
-    """The output of one step for a request. `prompt_logprobs`: of each token of the prompt but the first."""
+    """The output of one step for a request. `prompt_logprobs` are those of the prompt's tokens except the first."""
 
     samples: tuple[VllmSample, ...]
     cached_tokens: int | None
@@ -65,7 +58,7 @@ class VllmOutput:
 
 
 class VllmMetrics(Collector):
-    """vLLM's own metrics (`vllm:*`), for a service's `/metrics`."""
+    """vLLM's own metrics (`vllm:*`), for the `/metrics` of a service."""
 
     def collect(self) -> Iterator[Metric]:
         """Return the families whose names begin with `vllm:`."""
@@ -92,15 +85,16 @@ class Vllm:
     async def stream(self, request: VllmRequest, request_id: str) -> AsyncGenerator[VllmOutput]:
         """Run a request to its end. Raises `EngineDied`, `EngineFailed`, and `InvalidRequest` for what vLLM refuses."""
         prompt: dict[str, object] = {"prompt_token_ids": list(request.ids)}
-        if request.call.tenant:
-            prompt["cache_salt"] = request.call.tenant
+        call = request.generation.call
+        if call.tenant:
+            prompt["cache_salt"] = call.tenant
         try:
             outputs = self._llm.generate(
                 cast("Any", prompt),
                 _sampling(request),
                 request_id,
                 lora_request=self._lora,
-                priority=request.call.priority,
+                priority=call.priority,
             )
             async for output in outputs:
                 yield _output(output, request)
@@ -108,16 +102,16 @@ class Vllm:
             raise _translated(error) from error
 
     async def abort(self, request_id: str) -> None:
-        """Stop a request; its outputs end. Nothing happens where vLLM does not know it (yet, or any more)."""
+        """Stop a request, whose outputs then end. A request that vLLM does not know (yet, or any more) is ignored."""
         await self._llm.abort(request_id)
 
     async def check(self) -> None:
-        """Raise `EngineDied` when the engine is dead."""
+        """Raise `EngineDied` if the engine is dead."""
         if self._llm.errored:
             raise EngineDied("vLLM's engine process has died")
 
     def close(self) -> None:
-        """End the engine's process; blocks."""
+        """Stop the engine's process; blocks."""
         self._llm.shutdown(timeout=5)
 
 
@@ -130,34 +124,27 @@ def _translated(error: Exception) -> CounterpointError:
 
 
 def _sampling(request: VllmRequest) -> SamplingParams:
+    generation, sampling = request.generation, request.generation.sampling
     return SamplingParams(
-        n=request.n,
+        n=generation.n,
         max_tokens=request.max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        seed=request.seed,
-        stop=list(request.stop),
-        logprobs=request.top_logprobs or None,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=base_seed(sampling),
+        stop=list(sampling.stop),
+        logprobs=generation.top_logprobs or None,
         prompt_logprobs=0 if request.prompt_logprobs else None,
         output_kind=RequestOutputKind.DELTA,
-        structured_outputs=_guided(request.guide),
+        structured_outputs=_guided(generation.guide),
     )
 
 
 def _guided(guide: Guide | None) -> StructuredOutputsParams | None:
     if guide is None:
         return None
-    match guide.kind, guide.value:
-        case "choice", tuple() as choices:
-            return StructuredOutputsParams(choice=list(choices))
-        case "regex", str() as text:
-            return StructuredOutputsParams(regex=text)
-        case "json", str() as text:
-            return StructuredOutputsParams(json=text)
-        case "grammar", str() as text:
-            return StructuredOutputsParams(grammar=text)
-        case _:
-            raise InvalidRequest(f"a guide of kind {guide.kind!r} does not hold {type(guide.value).__name__}")
+    if (guide.kind == "choice") != isinstance(guide.value, tuple):
+        raise InvalidRequest(f"the value of a guide of kind {guide.kind!r} cannot be a {type(guide.value).__name__}")
+    return StructuredOutputsParams(**{guide.kind: list(guide.value) if isinstance(guide.value, tuple) else guide.value})
 
 
 def _output(output: RequestOutput, request: VllmRequest) -> VllmOutput:
@@ -172,10 +159,9 @@ def _output(output: RequestOutput, request: VllmRequest) -> VllmOutput:
 
 
 def _sample(sample: Any, request: VllmRequest) -> VllmSample:  # noqa: ANN401 - vLLM's CompletionOutput
-    places = list(sample.logprobs or ()) if request.top_logprobs else []
-    logprobs = tuple(
-        _logprobs(token, place, request.top_logprobs) for token, place in zip(sample.token_ids, places, strict=False)
-    )
+    most = request.generation.top_logprobs
+    places = list(sample.logprobs or ()) if most else []
+    logprobs = tuple(_logprobs(token, place, most) for token, place in zip(sample.token_ids, places, strict=False))
     return VllmSample(sample.index, sample.text, tuple(sample.token_ids), logprobs, sample.finish_reason)
 
 

@@ -1,4 +1,4 @@
-"""Options of the vLLM engine, which can be built where vLLM is not installed."""
+"""Options of the vLLM engine, which can be created where vLLM is not installed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class VllmOptions:
-    """The model, and how vLLM runs it; None leaves the choice to vLLM. `context_length` is in tokens."""
+    """The model, and how vLLM runs it; None = vLLM's default. `context_length` is in tokens."""
 
     model: str
     tokenizer_path: Path | None = None
@@ -19,8 +19,8 @@ class VllmOptions:
     lora: str | None = None
 
     def arguments(self) -> dict[str, object]:
-        """Return the arguments of vLLM's engine; only requests decide how tokens are sampled."""
-        fields: dict[str, object] = {
+        """Return the arguments of vLLM's engine. How tokens are sampled is left to the requests."""
+        arguments: dict[str, object] = {
             "model": self.model,
             "max_model_len": self.context_length,
             "dtype": self.dtype,
@@ -31,9 +31,7 @@ class VllmOptions:
             "scheduling_policy": "priority",
             "generation_config": "vllm",
             "enable_lora": self.lora is not None,
+            "block_size": self.block_size,
+            "tokenizer": self.tokenizer_path and str(self.tokenizer_path),
         }
-        if self.block_size is not None:
-            fields["block_size"] = self.block_size
-        if self.tokenizer_path is not None:
-            fields["tokenizer"] = str(self.tokenizer_path)
-        return fields
+        return {name: value for name, value in arguments.items() if value is not None}

@@ -9,8 +9,7 @@ import jsonschema
 import pytest
 
 from services.contracts.sampling import Sampling
-from services.engines.llama import EmbeddedEngine, wire
-from services.engines.llama.library import Event, Llama
+from services.engines.llama import EmbeddedEngine, EmbeddedOptions, Event, Llama, wire
 from services.engines.models import SMOLLM2, model_path
 from services.engines.protocol import ANONYMOUS, Generation, Guide, Prompt
 from services.engines.testing import complete, user_prompt
@@ -33,7 +32,7 @@ def completed(request: Mapping[str, object]) -> list[Event]:
         events.append(event)
         return False
 
-    llama = Llama(model_path(SMOLLM2), context_length=512, slots=2, threads=1, batch=4)
+    llama = Llama(EmbeddedOptions(model_path(SMOLLM2), context_length=512))
     llama.complete(request, keep)
     llama.close()
     return events
@@ -168,8 +167,8 @@ async def test_an_unsupported_guide_is_refused(embedded: EmbeddedEngine) -> None
 
 
 async def test_an_event_that_is_not_understood_is_an_error() -> None:
-    """What goes wrong with an event ends the completion there and is reported, though the library would swallow it."""
-    llama = Llama(model_path(SMOLLM2), context_length=64, slots=1, threads=1, batch=4)
+    """An exception about an event ends the completion and is raised, though the library would ignore it."""
+    llama = Llama(EmbeddedOptions(model_path(SMOLLM2), context_length=64, slots=1))
     events: list[Event] = []
 
     def puzzled(event: Event) -> bool:

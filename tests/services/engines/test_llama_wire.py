@@ -3,9 +3,9 @@
 import pytest
 
 from services.contracts.sampling import Sampling
+from services.engines.generation import base_seed
 from services.engines.llama import wire
 from services.engines.protocol import Generation, Guide
-from services.engines.seeds import base_seed
 from services.engines.testing import user_prompt
 from services.errors import EngineFailed, InvalidRequest
 

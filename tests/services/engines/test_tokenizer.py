@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.contracts.messages import Message
-from services.engines.llama.library import Event, Llama
+from services.engines.llama import EmbeddedOptions, Event, Llama
 from services.engines.models import SMOLLM2, ModelError, model_path
 from services.engines.protocol import Prompt
 from services.engines.testing import user_prompt
@@ -35,7 +35,7 @@ VARIED = (
 @pytest.mark.embedded
 def test_ids_are_those_of_llama_cpp(smollm2: ChatTokenizer) -> None:
     """A text that llama.cpp tokenises itself matches our ids of it in the cache, all but the last, and is as long."""
-    llama = Llama(model_path(SMOLLM2), context_length=256, slots=1, threads=1, batch=64)
+    llama = Llama(EmbeddedOptions(model_path(SMOLLM2), context_length=256, slots=1, batch=64))
 
     def counted(prompt: object) -> tuple[int, int]:
         events: list[Event] = []
@@ -99,7 +99,7 @@ def test_messages_that_the_template_refuses_are_the_callers_error() -> None:
         ChatTokenizer(strict).render(Prompt((Message(role="assistant", content="x"),)))
 
 
-def test_whole_characters_are_told_from_parts(smollm2: ChatTokenizer) -> None:
+def test_whole_characters_are_distinguished_from_parts(smollm2: ChatTokenizer) -> None:
     """Tokens of plain text hold whole characters; those of a rare one do not."""
     assert not smollm2.splits_characters(smollm2.encode("plain text"))
     assert smollm2.splits_characters(smollm2.encode("\N{GRINNING FACE}"))

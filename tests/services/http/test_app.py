@@ -1,4 +1,4 @@
-"""Every service's application: errors are problems, limits hold, requests are named, counted and logged."""
+"""The application of every service: problem details, limits, and requests that have ids and are counted and logged."""
 
 import json
 import shutil
@@ -108,7 +108,7 @@ def problem(response: httpx.Response) -> dict[str, Any]:
 
 
 async def test_a_good_request(client: httpx.AsyncClient) -> None:
-    """What is right is answered."""
+    """A valid request gets its response."""
     response = await client.post("/square/2", json={"kind": "square", "side": 3})
     assert (response.status_code, response.json()) == (200, {"number": 2, "area": 9.0})
 
@@ -132,11 +132,11 @@ async def test_a_good_request(client: httpx.AsyncClient) -> None:
     ],
 )
 async def test_invalid_bodies(client: httpx.AsyncClient, body: bytes, where: list[str | int], kind: str) -> None:
-    """What is wrong with a body is said with its place and type, and what was sent is not repeated."""
+    """An invalid body gets an error with its location and type, which does not repeat the body."""
     response = await client.post("/square/1", content=body, headers={"content-type": "application/json"})
-    found = problem(response)
-    assert (found["status"], found["code"]) == (422, "invalid_request")
-    assert found["errors"] == [{"loc": where, "msg": IsStr(), "type": kind}]
+    details = problem(response)
+    assert (details["status"], details["code"]) == (422, "invalid_request")
+    assert details["errors"] == [{"loc": where, "msg": IsStr(), "type": kind}]
     assert SECRET not in response.text
 
 
@@ -144,7 +144,7 @@ async def test_invalid_bodies(client: httpx.AsyncClient, body: bytes, where: lis
     ("side", "limit"), [(0, {"name": "side", "value": 0.0}), (101, {"name": "side", "value": 100.0}), ("x", None)]
 )
 async def test_a_bound_that_was_passed_is_named(client: httpx.AsyncClient, side: object, limit: object) -> None:
-    """A number out of bounds is told the bound."""
+    """The error of a number out of bounds names the bound."""
     response = await client.post("/square/1", json={"kind": "square", "side": side})
     assert problem(response).get("limit") == limit
 
@@ -173,8 +173,8 @@ async def test_long_names_are_cut(client: httpx.AsyncClient) -> None:
 )
 async def test_refusals(client: httpx.AsyncClient, method: str, path: str, status: int, code: str) -> None:
     """Unknown paths and methods, and a service's own errors, are problems."""
-    found = problem(await client.request(method, path))
-    assert (found["status"], found["code"]) == (status, code)
+    details = problem(await client.request(method, path))
+    assert (details["status"], details["code"]) == (status, code)
 
 
 async def test_wrong_methods_name_the_right_ones(client: httpx.AsyncClient) -> None:
@@ -183,7 +183,7 @@ async def test_wrong_methods_name_the_right_ones(client: httpx.AsyncClient) -> N
 
 
 async def test_retry_after(client: httpx.AsyncClient) -> None:
-    """A wait is told in the body as it is and in the header in whole seconds, never zero."""
+    """The body has the exact time to wait, the header whole seconds, never zero."""
     response = await client.get("/busy")
     assert problem(response) == IsPartialDict(
         status=503, code="overloaded", retry_after=0.2, limit={"name": "calls", "value": 3}
@@ -206,12 +206,12 @@ async def _chunks(size: int) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_large_bodies(client: httpx.AsyncClient, *, announced: bool) -> None:
-    """A body over the limit is refused with the limit, whether its length is announced or found out."""
+    """A body over the limit is refused with the limit, whether its length is announced or counted."""
     content = b" " * (LIMIT + 64) if announced else _chunks(LIMIT + 64)
     response = await client.post("/square/1", content=content, headers={"content-type": "application/json"})
-    found = problem(response)
-    assert (found["status"], found["code"]) == (413, "request_too_large")
-    assert found["limit"] == IsPartialDict(name="max_body_bytes", value=LIMIT)
+    details = problem(response)
+    assert (details["status"], details["code"]) == (413, "request_too_large")
+    assert details["limit"] == IsPartialDict(name="max_body_bytes", value=LIMIT)
 
 
 async def test_a_body_at_the_limit(client: httpx.AsyncClient) -> None:
@@ -250,8 +250,8 @@ async def test_identity_is_made_up(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("bad", ["0", "-1", "1.5", "abc", "", "9" * 30, "86400001", "+5", "\u00b2", "1_000"])
 async def test_bad_deadlines(client: httpx.AsyncClient, bad: str) -> None:
     """A deadline that is not a whole number of milliseconds is refused, not ignored."""
-    found = problem(await client.get("/who", headers=[(b"X-Deadline-Ms", bad.encode("latin-1"))]))
-    assert found["errors"] == [{"loc": ["header", "X-Deadline-Ms"], "msg": IsStr(), "type": "deadline"}]
+    details = problem(await client.get("/who", headers=[(b"X-Deadline-Ms", bad.encode("latin-1"))]))
+    assert details["errors"] == [{"loc": ["header", "X-Deadline-Ms"], "msg": IsStr(), "type": "deadline"}]
 
 
 async def test_health(client: httpx.AsyncClient) -> None:
@@ -272,7 +272,7 @@ async def test_readiness(*, required: bool, status: int, state: str) -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 async def test_metrics_pass_promtool(client: httpx.AsyncClient) -> None:
-    """What `/metrics` shows is well-formed and well-named, and counts requests by route template."""
+    """`/metrics` is well-formed and well-named, and counts requests by route template."""
     await client.post("/square/2", json={"kind": "square", "side": 3})
     await client.get("/broken")
     await client.get("/nowhere/else")

@@ -38,28 +38,28 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 class Body(Reply):
-    """What is sent."""
+    """The body of a request."""
 
     text: str = "a \u2603"
 
 
-class Told(Reply):
+class Result(Reply):
     """An event."""
 
-    type: str = "told"
+    type: str = "result"
     text: str = ""
 
 
 @dataclass
 class Service:
-    """A service that does as it is told, and remembers how often it was asked."""
+    """A service with a configurable response, which counts its requests."""
 
     refusals: list[CounterpointError] = field(default_factory=list[CounterpointError])
     chunks: list[bytes] = field(default_factory=list[bytes])
     breaking: bool = False
     answer: Response | None = None
     forever: bool = False
-    asked: int = 0
+    requests: int = 0
     running: int = 0
     remaining: float | None = None
     headers: dict[str, str] = field(default_factory=dict[str, str])
@@ -71,7 +71,7 @@ class Service:
 
         @app.post("/call")
         async def call(request: Request, context: Annotated[CallContext, Depends(call_context)]) -> Response:
-            self.asked += 1
+            self.requests += 1
             self.headers = {**request.headers, "body": (await request.body()).decode()}
             if self.refusals:
                 raise self.refusals.pop(0)
@@ -84,7 +84,7 @@ class Service:
 
         @app.get("/thing")
         async def thing() -> Response:
-            self.asked += 1
+            self.requests += 1
             if self.refusals:
                 raise self.refusals.pop(0)
             return self.answer or Response('{"well": true}', media_type="application/json")
@@ -100,7 +100,7 @@ class Service:
     async def _forever(self, emit: Emit) -> None:
         self.running += 1
         try:
-            await emit(Told())
+            await emit(Result())
             await anyio.sleep_forever()
         finally:
             self.running -= 1
@@ -120,12 +120,12 @@ async def client_of(service: Service) -> AsyncGenerator[httpx.AsyncClient]:
 async def events_of(
     client: httpx.AsyncClient, headers: dict[str, str] | None = None, seen: list[ServerSentEvent] | None = None
 ) -> list[ServerSentEvent]:
-    """The events of one call, which also go to `seen` as they come."""
-    found = [] if seen is None else seen
+    """Return the events of one call, which are also appended to `seen` as they arrive."""
+    received = [] if seen is None else seen
     async with stream_events(client, "/call", Body(), headers or {}) as events:
         async for event in events:
-            found.append(event)
-    return found
+            received.append(event)
+    return received
 
 
 async def test_events_arrive_however_they_are_cut():
@@ -177,16 +177,16 @@ async def test_a_refusal_is_the_error_that_was_raised_and_is_not_repeated(
         refusal.needed,
         refusal.retry_after,
     )
-    assert service.asked == 1
+    assert service.requests == 1
 
 
 @pytest.mark.parametrize("busy", [Overloaded("full", retry_after=0.01), Overloaded("full"), NotReady("loading")], ids=str)
-async def test_a_service_that_is_busy_for_a_moment_is_asked_again(busy: CounterpointError):
+async def test_a_service_that_is_busy_for_a_moment_is_called_again(busy: CounterpointError):
     """One more try is enough where the service has room by then."""
     service = Service(refusals=[busy] * (TRIES - 1), chunks=[encode("one", "")])
     async with client_of(service) as client:
         assert [event.event for event in await events_of(client)] == ["one"]
-    assert service.asked == TRIES
+    assert service.requests == TRIES
 
 
 async def test_a_service_that_stays_busy_is_given_up():
@@ -195,7 +195,7 @@ async def test_a_service_that_stays_busy_is_given_up():
     async with client_of(service) as client:
         with pytest.raises(Overloaded, match=f"full {TRIES - 1}"):
             await events_of(client)
-    assert service.asked == TRIES
+    assert service.requests == TRIES
 
 
 async def test_nobody_there_is_not_ready():
@@ -222,8 +222,8 @@ async def test_a_stream_that_breaks_keeps_what_came_and_then_raises():
 
 async def test_an_error_in_a_stream_is_the_error_that_was_raised():
     """Its problem object is read as a refusal is; one that cannot be read is still an error."""
-    told = Overloaded("full", retry_after=2).problem().model_dump_json()
-    for data, kind in ((told, Overloaded), ("{}", EngineFailed), ("<html>", EngineFailed)):
+    problem = Overloaded("full", retry_after=2).problem().model_dump_json()
+    for data, kind in ((problem, Overloaded), ("{}", EngineFailed), ("<html>", EngineFailed)):
         async with client_of(Service(chunks=[encode("error", data), encode("late", "")])) as client:
             with pytest.raises(kind):
                 await events_of(client)
@@ -239,7 +239,7 @@ STRANGE: list[tuple[Response, type[CounterpointError]]] = [
 
 @pytest.mark.parametrize(("answer", "kind"), STRANGE, ids=["502", "401", "500", "404"])
 async def test_an_error_of_somebody_else_is_the_engines_failure(answer: Response, kind: type[CounterpointError]):
-    """A proxy's page says nothing of ours; its status is told."""
+    """The page of a proxy has no problem details; the error names its status."""
     async with client_of(Service(answer=answer)) as client:
         for asking in (lambda: events_of(client), lambda: fetch(client, "GET", "/thing")):
             with pytest.raises(kind, match=str(answer.status_code)):
@@ -260,7 +260,7 @@ async def test_leaving_a_stream_is_noticed_by_the_service():
     service = Service(forever=True)
     async with client_of(service) as client:
         async with stream_events(client, "/call", Body(), {}) as events:
-            assert (await anext(events)).event == "told"
+            assert (await anext(events)).event == "result"
             assert service.running == 1
         await wait_until(lambda: service.running == 0)
         with anyio.CancelScope() as scope:
@@ -269,7 +269,7 @@ async def test_leaving_a_stream_is_noticed_by_the_service():
                     scope.cancel()
         assert scope.cancelled_caught
         await wait_until(lambda: service.running == 0)
-    assert service.asked == 2
+    assert service.requests == 2
 
 
 async def test_a_short_request_gives_its_json():
@@ -284,4 +284,4 @@ async def test_a_short_request_gives_its_json():
         service.answer = Response("<html>", media_type="text/html")
         with pytest.raises(EngineFailed, match="JSON"):
             await fetch(client, "GET", "/thing")
-    assert service.asked == 3
+    assert service.requests == 3

@@ -73,10 +73,10 @@ def test_the_standard(stream: bytes, expected: list[ServerSentEvent]) -> None:
 def test_a_model_is_one_line() -> None:
     """A model's JSON is one data line, so that clients that read line by line work."""
 
-    class Said(BaseModel):
+    class Note(BaseModel):
         text: str
 
-    stream = sse.encode_model("said", Said(text="a\nb\r\u2028c"), event_id="3")
+    stream = sse.encode_model("note", Note(text="a\nb\r\u2028c"), event_id="3")
     assert stream.count(b"\n") == 4
     [event] = read(stream)
-    assert (event.event, event.id, Said.model_validate_json(event.data).text) == ("said", "3", "a\nb\r\u2028c")
+    assert (event.event, event.id, Note.model_validate_json(event.data).text) == ("note", "3", "a\nb\r\u2028c")

@@ -29,7 +29,7 @@ class Tick(Reply):
 
 @dataclass
 class Work:
-    """What a test's route does, and what became of it."""
+    """The behaviour of a test's route, and its outcome."""
 
     events: int = 1
     failing: Exception | None = None
@@ -130,7 +130,7 @@ async def test_an_error_before_the_first_event_is_a_plain_answer(path: str):
 
 @pytest.mark.parametrize("failing", [Overloaded("full"), ZeroDivisionError("a secret")], ids=["typed", "defect"])
 async def test_an_error_after_the_first_event_is_the_last_event(failing: Exception):
-    """The stream tells it and ends; what a defect said is not shown."""
+    """The stream ends with it; the message of a defect is not shown."""
     async with serving(Work(events=1, failing=failing)) as client:
         response = await client.get("/stream")
     assert response.status_code == 200
