@@ -105,7 +105,7 @@ class ActorService(RoleService):
 
     def __init__(self, settings: RoleSettings, open_engine: OpenEngine) -> None:
         super().__init__(settings, open_engine, RoleMetrics(("draft", "refine")))
-        self._dialect = DIALECTS[settings.dialect_name]
+        self._dialect = settings.choose_dialect(DIALECTS)
 
     def card(self) -> ModelCard:
         """Return the actor's model card; its overhead is that of empty texts, in tokens."""

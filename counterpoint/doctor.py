@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import anyio
 import httpx
 
+from actor_service.dialects import DIALECTS
 from counterpoint.up import known_variables
+from critic_service.dialects import dialect_of
 from orchestrator.access import Keys
 from orchestrator.settings import OrchestratorSettings
 from services.engines.factory import check_model
@@ -32,7 +34,7 @@ def examine(url: str | None) -> list[CheckResult]:
     """Check the configuration, the models, and the services at `url` if given."""
     results = [_environment(), *(_settings(kind) for kind in (OrchestratorSettings, ActorSettings, CriticSettings))]
     if all(result.advice is None for result in results):
-        results += [_model(kind.load()) for kind in (ActorSettings, CriticSettings)]
+        results += [_dialects(), *(_model(kind.load()) for kind in (ActorSettings, CriticSettings))]
         results += [_keys(OrchestratorSettings.load()), _redis(OrchestratorSettings.load())]
     return results + ([_service(url)] if url else [])
 
@@ -54,6 +56,14 @@ def _settings(kind: type[ServiceSettings]) -> CheckResult:
 def _model(settings: RoleSettings) -> CheckResult:
     advice = "run `make install`, or name a GGUF file"
     return _run(lambda: check_model(settings), f"model of the {settings.table}", advice)
+
+
+def _dialects() -> CheckResult:
+    def check() -> None:
+        ActorSettings.load().choose_dialect(DIALECTS)
+        dialect_of(CriticSettings.load())
+
+    return _run(check, "dialects of actor and critic", "correct the variable")
 
 
 def _keys(settings: OrchestratorSettings) -> CheckResult:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
 from orchestrator.strategies import NAMES
@@ -47,7 +48,7 @@ class OrchestratorSettings(ServiceSettings):
     @classmethod
     def _is_a_strategy(cls, name: str) -> str:
         if name not in NAMES:
-            raise ValueError(f"there is no strategy {name!r}; there are {', '.join(NAMES)}")
+            raise PydanticCustomError("literal_error", "Input should be one of {names}", {"names": ", ".join(NAMES)})
         return name
 
     @model_validator(mode="after")

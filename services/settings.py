@@ -5,11 +5,14 @@ Each service has a class with its own prefix (`COUNTERPOINT_ACTOR_`, ...) and it
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+DialectT = TypeVar("DialectT")
 
 CONFIG_VARIABLE = "COUNTERPOINT_CONFIG"
 
@@ -101,7 +104,7 @@ class RoleSettings(ServiceSettings):
     engine: Literal["embedded", "vllm", "openai", "scripted"] = "embedded"
     model: str
     tokenizer: str | None = None
-    dialect: Literal["structured", "mathcritique", "pocket"] | None = None
+    dialect: str | None = None
     """None = that of the model: `pocket` for the pocket pair, `structured` for any other."""
     context_length: Annotated[int, Field(ge=128)] = 2048
     slots: Annotated[int, Field(ge=1, le=256)] = 4
@@ -130,6 +133,13 @@ class RoleSettings(ServiceSettings):
         """The name of the dialect, chosen by the model where it is not set."""
         pocket = self.engine != "scripted" and self.model.startswith("pocket-")
         return self.dialect or ("pocket" if pocket else "structured")
+
+    def choose_dialect(self, dialects: Mapping[str, DialectT]) -> DialectT:
+        """Return the entry for the dialect of these settings. Raises `SettingsError` if the role has no such dialect."""
+        name = self.dialect_name
+        if name not in dialects:
+            raise SettingsError(f"{self.variable('dialect')}: there is no dialect {name}; there are {', '.join(dialects)}")
+        return dialects[name]
 
 
 class ActorSettings(RoleSettings):

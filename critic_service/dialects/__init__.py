@@ -15,13 +15,20 @@ from services.settings import RoleSettings
 CHAT_DIALECTS: dict[str, CriticDialect] = {dialect.name: dialect for dialect in (STRUCTURED, MATHCRITIQUE)}
 """The dialects for instruct models, by name."""
 
+DIALECTS: dict[str, CriticDialect | None] = {**CHAT_DIALECTS, PocketCriticDialect.name: None}
+"""All dialects, by name; None for one that `dialect_of` makes for its model."""
+
 
 def dialect_of(settings: RoleSettings) -> CriticDialect:
-    """Return the dialect of the settings; the pocket critic's is calibrated. Raises `OSError`, `ValueError`."""
-    if settings.dialect_name != PocketCriticDialect.name:
-        return CHAT_DIALECTS[settings.dialect_name]
+    """Return the dialect of the settings, a calibrated one for the pocket critic.
+
+    Raises `SettingsError`, `OSError`, `ValueError`.
+    """
+    dialect = settings.choose_dialect(DIALECTS)
+    if dialect is not None:
+        return dialect
     directory = tokenizer_path(settings.model)
     return PocketCriticDialect(Calibration.load(directory) if directory else Calibration())
 
 
-__all__ = ["CHAT_DIALECTS", "PRIOR", "RIGHT", "WRONG", "Case", "Question", "UnparsableCritique", "dialect_of"]
+__all__ = ["CHAT_DIALECTS", "DIALECTS", "PRIOR", "RIGHT", "WRONG", "Case", "Question", "UnparsableCritique", "dialect_of"]

@@ -19,7 +19,7 @@ from services.contracts.usage import Usage
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """Histogram bounds, in seconds: from a route's own overhead to a long solve."""
 GATHER_SECONDS = 1.0
-"""How long a scrape waits for values from elsewhere; after that it exports the last known ones."""
+"""Time that a scrape waits for values from elsewhere, before it exports the last known ones."""
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ class _Tracing:
 _tracing = _Tracing()
 
 FLUSH_SECONDS = 2.0
-"""How long a service waits for its collector when it shuts down."""
+"""Time that a service waits for its collector when it shuts down."""
 
 
 def use(provider: trace.TracerProvider, flush: Callable[[], object] | None = None) -> None:

@@ -15,6 +15,7 @@ from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
 from services.engines.testing import PAUSED_LINES, ObservedEngine
 from services.http import sse
+from services.settings import ActorSettings, SettingsError
 from services.testing import NamedEvents, post_events, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
@@ -223,3 +224,9 @@ async def test_metrics_count_what_was_written(client: httpx.AsyncClient):
     assert grown['counterpoint_role_calls_total{outcome="ok",verb="draft"}'] == 1
     assert grown['counterpoint_role_tokens_total{kind="prompt"}'] == usage.prompt_tokens
     assert grown['counterpoint_role_tokens_total{kind="completion"}'] == usage.completion_tokens
+
+
+def test_an_unknown_dialect_is_refused_at_the_start():
+    """The error names the variable and the dialects that exist."""
+    with pytest.raises(SettingsError, match="COUNTERPOINT_ACTOR_DIALECT: there is no dialect latin; there are structured"):
+        ActorSettings.load(dialect="latin").choose_dialect(DIALECTS)

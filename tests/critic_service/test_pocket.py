@@ -96,7 +96,7 @@ def _read(text: str, doubted: int | None) -> list[TokenLogprobs]:
 
 @pytest.mark.parametrize(("doubted", "first_error"), [(None, None), (1, 2), (0, 1), (2, 3)])
 def test_the_likelihood_of_the_all_correct_critique_is_the_verdict(doubted: int | None, first_error: int | None):
-    """Where it is likely the solution is right; where a line is not, that line's step is wrong."""
+    """A likely critique makes the solution right; an unlikely line makes its step wrong."""
     question = PocketCriticDialect(Calibration(-1.5, 0.0)).question(_case(), "labels", "first", scores=True)
     assert question.scored_answer is not None
     critique = question.add_probabilities(question.parse(question.scored_answer), _read(question.scored_answer, doubted))

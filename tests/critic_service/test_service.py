@@ -7,13 +7,14 @@ import anyio
 import httpx
 import pytest
 
-from critic_service.dialects import CHAT_DIALECTS, Case, UnparsableCritique
+from critic_service.dialects import CHAT_DIALECTS, Case, UnparsableCritique, dialect_of
 from critic_service.nonce import derive_nonce
 from services.contracts.critique import Critique, Depth
 from services.contracts.messages import Message
 from services.contracts.usage import Usage
 from services.engines.protocol import Prompt
 from services.engines.testing import ObservedEngine
+from services.settings import CriticSettings, SettingsError
 from services.testing import NamedEvents, post_events, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
@@ -194,3 +195,9 @@ async def test_the_card_describes_the_model(client: httpx.AsyncClient, published
         question = CHAT_DIALECTS["structured"].question(case, depth, "all", scores=False)
         added = engine.count(question.prompt) - overhead
         assert 0 < added <= len(PROBLEM.encode()) + len("1 + 1 = 2")
+
+
+def test_an_unknown_dialect_is_refused_at_the_start():
+    """The error names the variable and the dialects that exist."""
+    with pytest.raises(SettingsError, match="COUNTERPOINT_CRITIC_DIALECT: there is no dialect latin; there are structured"):
+        dialect_of(CriticSettings.load(dialect="latin"))

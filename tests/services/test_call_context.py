@@ -1,4 +1,4 @@
-"""Who asks: what headers carry over a hop, for any caller."""
+"""The call context: its headers survive a hop, whatever a caller sends."""
 
 import re
 

@@ -79,7 +79,6 @@ def test_each_service_has_its_own_prefix_and_table(config: Path, monkeypatch: En
         (ActorSettings, "COUNTERPOINT_ACTOR_PORT", "65536"),
         (ActorSettings, "COUNTERPOINT_ACTOR_PORT", "-1"),
         (CriticSettings, "COUNTERPOINT_CRITIC_SCRIPTED_GARBAGE_RATE", "1.5"),
-        (CriticSettings, "COUNTERPOINT_CRITIC_DIALECT", "latin"),
         (OrchestratorSettings, "COUNTERPOINT_LOG_LEVEL", "loud"),
         (OrchestratorSettings, "COUNTERPOINT_MAX_BODY_BYTES", "12"),
         (OrchestratorSettings, "COUNTERPOINT_DEFAULT_MAX_SECONDS", "0"),
@@ -156,12 +155,12 @@ def test_every_setting_has_a_variable_that_sets_it(kind: type[ServiceSettings], 
     """`variable()` names what is read: a value that fits none of them is an error about that variable."""
     names = [name for name, field in kind.model_fields.items() if field.annotation is not str and name != "nonce_secret"]
     read = [name for name in names if field_refuses(kind, name, monkeypatch)]
-    any_text = {"tokenizer", "api_key", "served_model", "vllm_lora", "keys_file"}
+    any_text = {"tokenizer", "dialect", "api_key", "served_model", "vllm_lora", "keys_file"}
     assert read == [name for name in names if name not in any_text]
 
 
 def field_refuses(kind: type[ServiceSettings], name: str, monkeypatch: Environment) -> bool:
-    """Whether nonsense in the field's variable is refused by that variable's name."""
+    """Return whether an invalid value of a field is refused by the name of its variable."""
     with monkeypatch.context() as patch:
         patch.setenv(kind.variable(name), "[nonsense]")
         try:

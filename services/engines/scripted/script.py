@@ -24,7 +24,7 @@ WRONG = ("incorrect", "wrong", "no", "false")
 OPERATIONS: dict[str, Callable[[int, int], int]] = {"*": mul, "+": add, "-": sub}
 
 REPAIR_FACTOR = 0.3
-"""How much smaller the share of wrong solutions is when an earlier solution or its beginning is given."""
+"""The factor on the share of wrong solutions when an earlier solution or its beginning is given."""
 
 _NUMBER = re.compile(r"\d{1,6}")
 _EXPRESSION = re.compile(r"\d{1,6}(?:\s*[-+*]\s*\d{1,6})+")

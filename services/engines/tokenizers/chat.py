@@ -15,7 +15,7 @@ from services.engines.tokenizers.gguf_tokenizer import gguf_tokenizer
 from services.errors import InvalidRequest
 
 HELD_TOKENS, MAX_HELD_TOKENS = 12, 16
-"""How many tokens are held back as parts of a character, which has at most four bytes.
+"""The most tokens held back as parts of a character, which has at most four bytes.
 
 More than a few end with U+FFFD only where the text repeats that character. It has three bytes, so after 12 tokens of a byte
 each it is whole again; the four tokens more are for another character that begins after it.

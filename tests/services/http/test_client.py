@@ -256,7 +256,7 @@ async def test_an_unknown_code_of_a_newer_service_is_an_error_all_the_same():
 
 
 async def test_leaving_a_stream_is_noticed_by_the_service():
-    """Whether by its block's end or by cancellation, the work behind it stops."""
+    """The work behind it stops, both at the end of its block and on cancellation."""
     service = Service(forever=True)
     async with client_of(service) as client:
         async with stream_events(client, "/call", Body(), {}) as events:

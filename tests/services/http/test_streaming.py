@@ -87,7 +87,7 @@ async def serving(work: Work) -> AsyncGenerator[httpx.AsyncClient]:
 
 @pytest.mark.parametrize("path", ["/stream", "/plain"])
 async def test_a_hang_up_cancels_the_work(path: str):
-    """Whether it streams or not, the work is cancelled as soon as nobody waits for it."""
+    """Work is cancelled as soon as its client is gone, streamed or not."""
     work = Work(forever=True)
     async with serving(work) as client, anyio.create_task_group() as group:
 
