@@ -1,15 +1,15 @@
 """`counterpoint doctor`: checks of the configuration and the services, each failure with advice."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import anyio
 import httpx
 
-from actor_service.dialects import DIALECTS
+import actor_service.dialects
+import critic_service.dialects
 from counterpoint.up import known_variables
-from critic_service.dialects import dialect_of
 from orchestrator.access import Keys
 from orchestrator.settings import OrchestratorSettings
 from services.engines.factory import check_model
@@ -18,6 +18,10 @@ from services.errors import NotReady
 from services.redis import RedisProbe
 from services.settings import CONFIG_VARIABLE, ActorSettings, CriticSettings, RoleSettings, ServiceSettings, SettingsError
 
+DIALECTS: dict[str, Mapping[str, object]] = {
+    "actor": actor_service.dialects.DIALECTS,
+    "critic": critic_service.dialects.DIALECTS,
+}
 OTHER_VARIABLES = (CONFIG_VARIABLE, "COUNTERPOINT_URL")
 """Variables that the command line reads, but no service."""
 
@@ -34,7 +38,7 @@ def examine(url: str | None) -> list[CheckResult]:
     """Check the configuration, the models, and the services at `url` if given."""
     results = [_environment(), *(_settings(kind) for kind in (OrchestratorSettings, ActorSettings, CriticSettings))]
     if all(result.advice is None for result in results):
-        results += [_dialects(), *(_model(kind.load()) for kind in (ActorSettings, CriticSettings))]
+        results += [_model(kind.load()) for kind in (ActorSettings, CriticSettings)]
         results += [_keys(OrchestratorSettings.load()), _redis(OrchestratorSettings.load())]
     return results + ([_service(url)] if url else [])
 
@@ -50,20 +54,17 @@ def _environment() -> CheckResult:
 
 
 def _settings(kind: type[ServiceSettings]) -> CheckResult:
-    return _run(kind.load, f"settings of the {kind.table}", "correct the variable")
+    def check() -> None:
+        settings = kind.load()
+        if isinstance(settings, RoleSettings):
+            settings.choose_dialect(DIALECTS[settings.table])
+
+    return _run(check, f"settings of the {kind.table}", "correct the variable")
 
 
 def _model(settings: RoleSettings) -> CheckResult:
     advice = "run `make install`, or name a GGUF file"
     return _run(lambda: check_model(settings), f"model of the {settings.table}", advice)
-
-
-def _dialects() -> CheckResult:
-    def check() -> None:
-        ActorSettings.load().choose_dialect(DIALECTS)
-        dialect_of(CriticSettings.load())
-
-    return _run(check, "dialects of actor and critic", "correct the variable")
 
 
 def _keys(settings: OrchestratorSettings) -> CheckResult:

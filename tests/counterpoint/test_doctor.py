@@ -43,7 +43,7 @@ def test_the_defaults_pass():
         (
             "COUNTERPOINT_CRITIC_DIALECT",
             "latin",
-            "COUNTERPOINT_CRITIC_DIALECT: Input should be 'structured'",
+            "COUNTERPOINT_CRITIC_DIALECT: there is no dialect latin; there are structured",
         ),
         ("COUNTERPOINT_MAX_IN_FLIGHT", "0", "COUNTERPOINT_MAX_IN_FLIGHT: Input should be greater than or equal to 1"),
         ("COUNTERPOINT_ACTOR_SLOT", "3", "nothing reads COUNTERPOINT_ACTOR_SLOT: correct its name"),
