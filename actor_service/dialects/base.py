@@ -21,15 +21,15 @@ class ActorDialect(Protocol):
         ...
 
     def draft(self, messages: Messages) -> Prompt:
-        """Prompt for a first attempt."""
+        """Return the prompt for a first attempt."""
         ...
 
     def rewrite(self, messages: Messages, solution: str, critique: Critique | None) -> Prompt:
-        """Prompt for a new complete solution."""
+        """Return the prompt for a new complete solution."""
         ...
 
     def rewind(self, messages: Messages, solution: str, kept: str, critique: Critique | None) -> Prompt:
-        """Prompt for a solution that has begun with `kept`, the beginning of `solution`."""
+        """Return the prompt for a solution that continues `kept`, the first part of `solution`."""
         ...
 
 

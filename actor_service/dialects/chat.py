@@ -21,16 +21,16 @@ class ActorChatDialect:
     rewind_note: str
 
     def draft(self, messages: Messages) -> Prompt:
-        """Prompt for a first attempt."""
+        """Return the prompt for a first attempt."""
         return Prompt(_with_task(messages, self.draft_prompt))
 
     def rewrite(self, messages: Messages, solution: str, critique: Critique | None) -> Prompt:
-        """Prompt for a new complete solution, in a message after the first one."""
+        """Return the prompt for a new complete solution, in a message after the first one."""
         refine = message("user", self.refine_prompt.format(critique=critique_text(critique)))
         return Prompt((*_with_task(messages, self.draft_prompt), message("assistant", solution), refine))
 
     def rewind(self, messages: Messages, solution: str, kept: str, critique: Critique | None) -> Prompt:
-        """Prompt for a solution that has begun with the kept steps; the critique is a note beside the task."""
+        """Return the prompt for a solution that continues the kept steps; the critique is a note beside the task."""
         del solution
         note = self.rewind_note.format(critique=critique_text(critique)) if critique else ""
         return Prompt(_with_task(messages, self.draft_prompt + note), prefix=kept)

@@ -17,17 +17,17 @@ class PocketActorDialect:
     name = "pocket"
 
     def draft(self, messages: Messages) -> Prompt:
-        """Prompt with the problem."""
+        """Return the prompt with the problem."""
         return Prompt((_problem(messages),))
 
     def rewrite(self, messages: Messages, solution: str, critique: Critique | None) -> Prompt:
-        """Prompt with the problem, the solution, the critique."""
+        """Return the prompt with the problem, the solution and the critique."""
         lines = [line for line in solution.split("\n") if line.strip()]
         critic = message("user", critic_lines(lines, critique))
         return Prompt((_problem(messages), message("assistant", "\n".join(lines)), critic))
 
     def rewind(self, messages: Messages, solution: str, kept: str, critique: Critique | None) -> Prompt:
-        """Prompt with the same, and the new solution's beginning."""
+        """Return the same prompt, followed by the start of the new solution."""
         return Prompt(self.rewrite(messages, solution, critique).messages, prefix=kept)
 
 
