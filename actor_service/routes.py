@@ -16,12 +16,12 @@ def router(service: ActorService) -> APIRouter:
     """Return the routes `POST /v1/draft` and `POST /v1/refine`."""
     routes = APIRouter(prefix="/v1", tags=["actor"])
 
-    @routes.post("/draft", response_class=EventStreamResponse, responses=responses(*CALL_ERRORS))
+    @routes.post("/draft", response_class=EventStreamResponse, status_code=200, responses=responses(*CALL_ERRORS))
     async def draft(body: DraftRequest, call: Call) -> EventStreamResponse:
         """Write step-by-step solutions: `step`, `candidate`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.draft(body, call, emit))
 
-    @routes.post("/refine", response_class=EventStreamResponse, responses=responses(*CALL_ERRORS))
+    @routes.post("/refine", response_class=EventStreamResponse, status_code=200, responses=responses(*CALL_ERRORS))
     async def refine(body: RefineRequest, call: Call) -> EventStreamResponse:
         """Write new solutions given a critique: `step`, `candidate`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.refine(body, call, emit))

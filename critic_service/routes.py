@@ -18,7 +18,7 @@ def router(service: CriticService) -> APIRouter:
     """Return the route `POST /v1/critique`."""
     routes = APIRouter(prefix="/v1", tags=["critic"])
 
-    @routes.post("/critique", response_class=EventStreamResponse, responses=responses(*CALL_ERRORS))
+    @routes.post("/critique", response_class=EventStreamResponse, status_code=200, responses=responses(*CALL_ERRORS))
     async def critique(body: CritiqueRequest, call: Call) -> EventStreamResponse:
         """Judge a solution: `label`, `explanation`, `critique`, `usage`, `error` events."""
         return EventStreamResponse(lambda emit: service.judge(body, call, emit))

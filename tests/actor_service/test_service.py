@@ -230,3 +230,11 @@ def test_an_unknown_dialect_is_refused_at_the_start():
     """The error names the variable and the dialects that exist."""
     with pytest.raises(SettingsError, match="COUNTERPOINT_ACTOR_DIALECT: there is no dialect latin; there are structured"):
         ActorSettings.load(dialect="latin").choose_dialect(DIALECTS)
+
+
+async def test_its_openapi_document_describes_its_calls(client: httpx.AsyncClient):
+    """The document is served, and lists the streamed calls with their errors."""
+    paths = (await client.get("/openapi.json")).raise_for_status().json()["paths"]
+    calls = [path["post"] for path in paths.values() if "post" in path]
+    assert calls
+    assert all({"200", "422", "503"} <= set(call["responses"]) for call in calls)
