@@ -11,7 +11,7 @@ from services.errors import CounterpointError
 from services.http.error_responses import problem_response
 
 DONE = b"data: [DONE]\n\n"
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 _SERVER = 500
 
 FinishReason = Literal["stop", "length"]
