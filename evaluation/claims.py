@@ -110,7 +110,7 @@ def _rival(table: ClaimsTable, tokens: float) -> tuple[str, list[bool]]:
 
 
 def _affordable(table: ClaimsTable, tokens: float) -> str | None:
-    """Return the dearest of `auto`'s settings whose mean is within the budget, None if there is none."""
+    """Return the most expensive of `auto`'s settings whose mean is within the budget, None if there is none."""
     within = [name for name in _family(table, "auto") if table.tokens(name) <= TOLERANCE * tokens]
     return max(within, key=table.tokens, default=None)
 
@@ -198,7 +198,7 @@ def add_critic(table: ClaimsTable, wide: str) -> None:
 
 
 def _family(table: ClaimsTable, name: str) -> list[str]:
-    """Return the plans of a strategy, from the cheapest to the dearest."""
+    """Return the plans of a strategy, by increasing cost."""
     return sorted((known for known in table.rows if known.partition("@")[0] == name), key=table.tokens)
 
 

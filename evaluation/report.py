@@ -53,7 +53,7 @@ def flows(rows: Sequence[SolveRow]) -> dict[str, float]:
 
 
 def frontier(points: Iterable[tuple[str, float, float]]) -> list[str]:
-    """Return the Pareto front of (name, tokens, accuracy) points, as names from the cheapest to the dearest."""
+    """Return the Pareto front of (name, tokens, accuracy) points, as names by increasing cost."""
     best, front = -1.0, list[str]()
     for name, _, accuracy in sorted(points, key=lambda point: (point[1], -point[2])):
         if accuracy > best:

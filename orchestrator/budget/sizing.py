@@ -133,9 +133,9 @@ def _rest(roles: Roles, role: Role) -> SizedCall | None:
     """Return a call of one completion token and whatever is left as its prompt; the role service knows if that suffices."""
     node = roles[role]
     tokens = min(each.left("max_tokens") for each in node.lineage())
-    dearest = max(node.price.prompt, node.price.completion)
-    if dearest > 0:
-        tokens = min(tokens, min(each.left("max_cost") for each in node.lineage()) / dearest)
+    highest = max(node.price.prompt, node.price.completion)
+    if highest > 0:
+        tokens = min(tokens, min(each.left("max_cost") for each in node.lineage()) / highest)
     if math.isinf(tokens) or tokens < 2:  # noqa: PLR2004 - one token of prompt and one of completion
         return None
     sized = SizedCall(1, _charge(node, math.floor(tokens) - 1, 1, 1))
