@@ -1,4 +1,4 @@
-"""The error tree: its drawing matches the classes."""
+"""The error tree: its documentation matches the classes."""
 
 import inspect
 import re
@@ -15,8 +15,8 @@ _INDENT = 4
 Node = tuple[str, str, int, str]
 
 
-def drawn_tree() -> set[Node]:
-    """Parse the tree in the module's docstring: name, parent, status and code of each class."""
+def documented_tree() -> set[Node]:
+    """Parse the tree in the module's docstring into the name, parent, status and code of each class."""
     nodes: set[Node] = set()
     path: list[str] = []
     for indent, branch, name, status, code in _LINE.findall(errors.__doc__ or ""):
@@ -27,25 +27,25 @@ def drawn_tree() -> set[Node]:
 
 
 def actual_tree() -> set[Node]:
-    """Return the same of the module's classes."""
+    """Return the name, parent, status and code of each class of the module."""
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.CounterpointError)]
     return {(kind.__name__, kind.__bases__[0].__name__, kind.status, kind.code) for kind in kinds}
 
 
-def test_the_drawn_tree_is_the_class_tree() -> None:
-    """It shows every class, below its parent, with its status and code."""
-    assert drawn_tree() == actual_tree()
+def test_the_documented_tree_matches_the_classes() -> None:
+    """The docstring shows every class below its parent, with its status and code."""
+    assert documented_tree() == actual_tree()
 
 
 @pytest.mark.parametrize("kind", errors.CounterpointError.__subclasses__(), ids=lambda kind: kind.code)
 def test_an_error_survives_its_problem_details(kind: type[errors.CounterpointError]) -> None:
-    """The service that reads them raises the error that the other one raised."""
+    """An error that is sent as problem details is restored with its class and fields."""
     limit = Limit(name="calls", value=3, needed=4)
     copy = error_of(kind("a sentence", limit=limit, retry_after=0.5).problem())
     assert (type(copy), copy.detail, copy.limit, copy.retry_after) == (kind, "a sentence", limit, 0.5)
 
 
 def test_codes_are_distinct() -> None:
-    """Each class directly below the root has a code of its own, by which it is recognised on the wire."""
+    """Every class directly below the root has its own code, which identifies it on the wire."""
     codes = [kind.code for kind in errors.CounterpointError.__subclasses__()]
     assert len(codes) == len(set(codes))

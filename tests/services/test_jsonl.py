@@ -1,4 +1,4 @@
-"""JSON Lines files of a process that may be interrupted at any time."""
+"""JSON Lines files that survive an interruption of the process at any time."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,13 @@ from services.jsonl import ResumableRow, appending, read, resume
 
 @dataclass(frozen=True)
 class Number:
-    """An item."""
+    """An item of the input."""
 
     id: int
 
 
 class Square(ResumableRow, frozen=True):
-    """A row; without a `square` it failed."""
+    """A row of the output. It failed if it has no `square`."""
 
     square: int | None = None
 
@@ -28,8 +28,8 @@ class Square(ResumableRow, frozen=True):
 
 
 @pytest.mark.parametrize("before", [None, "", '{"id": 1}\n', '{"id": 1}\n{"id": 2, "ans', '{"id": 1}'])
-def test_a_line_that_was_cut_off_is_skipped_and_spares_the_next(tmp_path: Path, before: str | None):
-    """Complete lines stay, and the next line is complete."""
+def test_a_truncated_line_is_skipped_and_does_not_corrupt_the_next(tmp_path: Path, before: str | None):
+    """Complete lines are kept, and the next line that is appended is complete."""
     path = tmp_path / "rows.jsonl"
     if before is not None:
         path.write_text(before, "utf-8")
@@ -41,8 +41,8 @@ def test_a_line_that_was_cut_off_is_skipped_and_spares_the_next(tmp_path: Path, 
 
 
 @pytest.mark.anyio
-async def test_a_run_makes_the_rows_that_are_missing(tmp_path: Path):
-    """A row that is done is kept, one that failed is made again, and progress starts at the number of kept rows."""
+async def test_a_run_computes_the_missing_rows(tmp_path: Path):
+    """Finished rows are kept, failed rows are computed again, and progress starts at the number of kept rows."""
     path, made, progress = tmp_path / "rows.jsonl", list[int](), list[tuple[int, int]]()
     path.write_text('{"id": 1, "square": 1}\n{"id": 2}\n{"id": 9, "square": 81}\n{"id": 3, "squ', "utf-8")
 
@@ -59,8 +59,8 @@ async def test_a_run_makes_the_rows_that_are_missing(tmp_path: Path):
 
 
 @pytest.mark.anyio
-async def test_a_run_makes_no_more_rows_at_a_time_than_its_concurrency(tmp_path: Path):
-    """The others wait; the folder of the file is created."""
+async def test_a_run_respects_its_concurrency_limit(tmp_path: Path):
+    """Items beyond the concurrency wait. The file's folder is created."""
     running, most = 0, 0
 
     async def square(number: Number) -> Square:

@@ -1,4 +1,4 @@
-"""Settings: command line, environment, file, defaults, and mistakes that are named."""
+"""Settings from the command line, environment, file and defaults, and the errors for invalid ones."""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from services.settings import (
 )
 
 KINDS: list[type[ServiceSettings]] = [OrchestratorSettings, ActorSettings, CriticSettings]
-SECRET = "hunter2"  # noqa: S105 - looked for in what is shown
+SECRET = "hunter2"  # noqa: S105 - must not appear in any output
 
 Environment = pytest.MonkeyPatch
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: Environment) -> None:
-    """The tests' own environment says nothing."""
+def clean_environment(monkeypatch: Environment) -> None:
+    """Remove every setting from the tests' environment."""
     monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
     for kind in KINDS:
         for name in kind.model_fields:
@@ -34,23 +34,21 @@ def nothing_set(monkeypatch: Environment) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: Environment) -> Path:
-    """The file that the environment names."""
+    """Return the path of the settings file that the environment names. The file does not exist yet."""
     path = tmp_path / "counterpoint.toml"
     monkeypatch.setenv(CONFIG_VARIABLE, str(path))
     return path
 
 
 @pytest.mark.parametrize(("kind", "port"), [(OrchestratorSettings, 8080), (ActorSettings, 8081), (CriticSettings, 8082)])
-def test_defaults_serve_on_this_machine_only(kind: type[ServiceSettings], port: int):
-    """Nothing has to be set, and nobody else can connect."""
+def test_defaults_listen_on_loopback_only(kind: type[ServiceSettings], port: int):
+    """The default settings are valid and listen on loopback only."""
     loaded = kind.load()
     assert (loaded.host, loaded.port, loaded.log_format) == ("127.0.0.1", port, "json")
 
 
-def test_the_command_line_comes_before_the_environment_before_the_file_before_defaults(
-    config: Path, monkeypatch: Environment
-):
-    """Each source decides what the ones before it leave open."""
+def test_precedence_is_command_line_environment_file_defaults(config: Path, monkeypatch: Environment):
+    """The command line overrides the environment, which overrides the file, which overrides the defaults."""
     config.write_text('[actor]\nport = 1\nslots = 2\nhost = "file"\nmax_queue = 9\n', "utf-8")
     monkeypatch.setenv("COUNTERPOINT_ACTOR_PORT", "3")
     monkeypatch.setenv("COUNTERPOINT_ACTOR_SLOTS", "5")
@@ -87,15 +85,17 @@ def test_each_service_has_its_own_prefix_and_table(config: Path, monkeypatch: En
         (OrchestratorSettings, "COUNTERPOINT_ACTOR_PRICE_PROMPT", "-0.1"),
     ],
 )
-def test_a_bad_value_is_named(kind: type[ServiceSettings], variable: str, value: str, monkeypatch: Environment):
-    """By its variable, with what would be right."""
+def test_the_error_names_the_invalid_variable(
+    kind: type[ServiceSettings], variable: str, value: str, monkeypatch: Environment
+):
+    """The error for an invalid value names its variable and the expected input."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=f"^{variable}: (Input should be|Value error, there is no strategy)"):
         kind.load()
 
 
-def test_every_bad_value_is_named_at_once(monkeypatch: Environment):
-    """Not one a start."""
+def test_the_error_names_all_invalid_variables(monkeypatch: Environment):
+    """One error names all invalid values."""
     monkeypatch.setenv("COUNTERPOINT_ACTOR_SLOTS", "many")
     monkeypatch.setenv("COUNTERPOINT_ACTOR_PORT", "none")
     with pytest.raises(SettingsError) as raised:
@@ -117,15 +117,15 @@ def test_every_bad_value_is_named_at_once(monkeypatch: Environment):
     ],
     ids=["a name", "a value", "a table", "not TOML", "twice"],
 )
-def test_a_mistake_in_the_file_is_named(config: Path, text: str, message: str):
-    """A name that is no setting is a typing mistake, not a silence."""
+def test_a_mistake_in_the_file_is_reported(config: Path, text: str, message: str):
+    """Unknown names, invalid values and invalid TOML in the file are errors."""
     config.write_text(text, "utf-8")
     with pytest.raises(SettingsError, match=message):
         ActorSettings.load()
 
 
-def test_a_file_that_is_not_there_or_not_text_is_named(config: Path):
-    """The variable that names it is named."""
+def test_an_unreadable_file_is_reported(config: Path):
+    """The error for a file that is missing, not UTF-8 or a directory names the variable with its path."""
     with pytest.raises(SettingsError, match=f"{CONFIG_VARIABLE}.*{config.name}"):
         ActorSettings.load()
     config.write_bytes(b"\xff\xfe[actor]")
@@ -138,7 +138,7 @@ def test_a_file_that_is_not_there_or_not_text_is_named(config: Path):
 
 
 def test_a_secret_is_not_shown(monkeypatch: Environment):
-    """Neither printed with the settings, nor in the error about something else."""
+    """A secret appears neither in the printed settings nor in an error about another setting."""
     monkeypatch.setenv("COUNTERPOINT_CRITIC_NONCE_SECRET", SECRET)
     loaded = CriticSettings.load()
     assert loaded.nonce_secret is not None
@@ -151,16 +151,16 @@ def test_a_secret_is_not_shown(monkeypatch: Environment):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_setting_has_a_variable_that_sets_it(kind: type[ServiceSettings], monkeypatch: Environment):
-    """`variable()` names what is read: a value that fits none of them is an error about that variable."""
+def test_every_setting_has_an_environment_variable(kind: type[ServiceSettings], monkeypatch: Environment):
+    """An invalid value in the variable that `variable()` returns is an error about that variable."""
     names = [name for name, field in kind.model_fields.items() if field.annotation is not str and name != "nonce_secret"]
-    read = [name for name in names if field_refuses(kind, name, monkeypatch)]
+    validated = [name for name in names if is_validated(kind, name, monkeypatch)]
     any_text = {"tokenizer", "dialect", "api_key", "served_model", "vllm_lora", "keys_file"}
-    assert read == [name for name in names if name not in any_text]
+    assert validated == [name for name in names if name not in any_text]
 
 
-def field_refuses(kind: type[ServiceSettings], name: str, monkeypatch: Environment) -> bool:
-    """Return whether an invalid value of a field is refused by the name of its variable."""
+def is_validated(kind: type[ServiceSettings], name: str, monkeypatch: Environment) -> bool:
+    """Return whether the error for an invalid value of a field begins with its variable."""
     with monkeypatch.context() as patch:
         patch.setenv(kind.variable(name), "[nonsense]")
         try:
@@ -172,8 +172,8 @@ def field_refuses(kind: type[ServiceSettings], name: str, monkeypatch: Environme
 
 @given(st.integers(1, 256), st.floats(0, 1))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_file_and_the_environment_say_the_same(config: Path, slots: int, rate: float):
-    """A value means the same wherever it is written."""
+def test_the_file_and_the_environment_are_equivalent(config: Path, slots: int, rate: float):
+    """A value has the same meaning in the file and in the environment."""
     config.write_text(f"[actor]\nslots = {slots}\nscripted_failure_rate = {rate!r}\n", "utf-8")
     from_file = ActorSettings.load()
     with pytest.MonkeyPatch.context() as patch:
@@ -184,18 +184,18 @@ def test_the_file_and_the_environment_say_the_same(config: Path, slots: int, rat
     assert (from_file.slots, from_file.scripted_failure_rate) == (slots, rate)
 
 
-@pytest.mark.parametrize(("model", "dialect", "spoken"), [
+@pytest.mark.parametrize(("model", "dialect", "expected"), [
     ("smollm2", None, "structured"),
     ("pocket-actor", None, "pocket"),
     ("pocket-actor", "structured", "structured"),
     ("smollm2", "mathcritique", "mathcritique"),
 ])  # fmt: skip
-def test_the_dialect_is_the_models_own_unless_it_is_set(model: str, dialect: str | None, spoken: str):
-    """The pocket pair speaks its own."""
-    assert RoleSettings.load(model=model, dialect=dialect).dialect_name == spoken
+def test_the_default_dialect_depends_on_the_model(model: str, dialect: str | None, expected: str):
+    """Without a `dialect` the pocket models use the pocket dialect, and other models the structured one."""
+    assert RoleSettings.load(model=model, dialect=dialect).dialect_name == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_strategy_can_be_the_default(name: str):
-    """The settings accept the name of each one."""
+    """Every strategy's name is valid as `default_strategy`."""
     assert OrchestratorSettings.load(default_strategy=name).default_strategy == name

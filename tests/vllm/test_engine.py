@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
 GREEDY = Sampling(temperature=0.0, max_tokens=24)
 
 
-async def test_texts_and_tokens_add_up(smollm2: Engine):
-    """Samples differ, each ends once, and the usage is that of the deltas; the prompt counts once."""
+async def test_usage_adds_up_over_samples(smollm2: Engine):
+    """Samples differ and each ends once. Usage is the sum over the deltas and counts the prompt once."""
     call = Generation(user_prompt("Name a colour."), Sampling(temperature=1.0, max_tokens=20, seed=5), n=4)
     texts, usage, deltas = await complete(smollm2, call)
     assert len(set(texts)) > 1
@@ -29,8 +29,8 @@ async def test_texts_and_tokens_add_up(smollm2: Engine):
     assert smollm2.in_flight == 0
 
 
-async def test_stop_strings_and_lengths(smollm2: Engine):
-    """A stop string is no part of the text; a length ends it."""
+async def test_stop_strings_and_max_tokens_end_a_sample(smollm2: Engine):
+    """A stop string is left out of the text, and `max_tokens` truncates the text."""
     whole = (await complete(smollm2, Generation(user_prompt("Count from 1 to 9."), GREEDY)))[0][0]
     stop = whole[len(whole) // 2 :][:4]
     stopping = GREEDY.model_copy(update={"stop": (stop,)})
@@ -54,8 +54,8 @@ SCHEMA = json.dumps({"type": "object", "properties": {"a": {"enum": ["x", "y"]}}
         (Guide("json", SCHEMA), r'\{\s*"a"\s*:\s*"[xy]"\s*\}'),
     ],
 )
-async def test_guides_hold_and_show_probabilities(smollm2: Engine, guide: Guide, form: str):
-    """Guided text has the form of its guide, and each token its likely alternatives."""
+async def test_guided_text_matches_and_has_probabilities(smollm2: Engine, guide: Guide, form: str):
+    """Guided text matches its guide, and each token lists its likeliest alternatives."""
     call = Generation(
         user_prompt("2 + 2 = 5. Judge it."), Sampling(temperature=0.0, max_tokens=40), guide=guide, top_logprobs=5
     )
@@ -66,16 +66,16 @@ async def test_guides_hold_and_show_probabilities(smollm2: Engine, guide: Guide,
     assert all(math.isfinite(p) and p <= 0 for entry in entries for _, p in entry.top)
 
 
-async def test_a_guide_that_vllm_does_not_understand_is_refused(smollm2: Engine):
-    """It is the caller's mistake, and the engine lives on."""
+async def test_an_invalid_guide_is_refused(smollm2: Engine):
+    """An invalid guide is the caller's error, and the engine still serves calls."""
     with pytest.raises(InvalidRequest):
         await complete(smollm2, Generation(user_prompt("Hi"), GREEDY, guide=Guide("regex", "([")))
     await complete(smollm2, Generation(user_prompt("Hi"), GREEDY))
     await smollm2.check()
 
 
-async def test_continuing_a_prefix(smollm2: Engine):
-    """After a beginning comes the text that followed it before."""
+async def test_a_prefix_is_continued(smollm2: Engine):
+    """A prefix is continued with the text that followed it in the unprefixed completion."""
     whole = (await complete(smollm2, Generation(user_prompt("Say the alphabet."), GREEDY)))[0][0]
     half = whole[: len(whole) // 2].rsplit(" ", 1)[0]
     texts, usage, _ = await complete(smollm2, Generation(user_prompt("Say the alphabet.", half), GREEDY))
@@ -83,8 +83,8 @@ async def test_continuing_a_prefix(smollm2: Engine):
     assert usage.prompt_tokens > smollm2.count(user_prompt("Say the alphabet."))
 
 
-async def test_scores_are_those_of_generated_tokens(smollm2: Engine):
-    """Reading a greedy text gives its own log-probabilities (1e-3), token by token, all of it as prompt."""
+async def test_scores_match_generated_log_probabilities(smollm2: Engine):
+    """Scoring a greedy text returns the log-probabilities of its generation (within 1e-3) and counts it as prompt."""
     prompt = user_prompt("Name three animals.")
     texts, _, deltas = await complete(smollm2, Generation(prompt, GREEDY, top_logprobs=1))
     async with smollm2.score(prompt, texts[0], ANONYMOUS) as stream:
@@ -100,15 +100,15 @@ async def test_scores_are_those_of_generated_tokens(smollm2: Engine):
 
 
 async def test_a_prompt_that_is_too_long_is_refused(smollm2: Engine):
-    """It is refused with the tokens that it needs."""
+    """A prompt longer than the context is refused with the number of tokens needed."""
     with pytest.raises(ContextExceeded) as raised:
         await complete(smollm2, Generation(user_prompt(" a" * 4000), GREEDY))
     assert raised.value.needed is not None
     assert raised.value.needed > 4000
 
 
-async def test_cached_prompts_are_counted_and_stay_with_their_tenant(smollm2: Engine):
-    """The second call reads all full blocks of the first, unless it is another tenant's."""
+async def test_cached_prompts_are_counted_and_separate_by_tenant(smollm2: Engine):
+    """A repeated prompt reuses all full cache blocks, but not those of another tenant."""
     prompt: Prompt = user_prompt("word " * 200 + "Which word?")
 
     async def cached(tenant: str) -> int:
@@ -121,7 +121,7 @@ async def test_cached_prompts_are_counted_and_stay_with_their_tenant(smollm2: En
 
 
 async def test_urgent_calls_run_first(smollm2: Engine):
-    """With all slots taken, a call of lower priority number overtakes those that came before it."""
+    """When all slots are in use, a queued call with a lower priority number runs before earlier calls."""
     order: list[str] = []
 
     async def run(name: str, priority: int, n: int) -> None:
@@ -139,7 +139,7 @@ async def test_urgent_calls_run_first(smollm2: Engine):
 
 
 async def test_leaving_frees_the_engine(smollm2: Engine):
-    """Leaving does, and so does cancellation in the middle of reading; computed tokens are counted."""
+    """Leaving the block and cancellation both free the engine. The generated tokens count."""
     call = Generation(user_prompt("Tell a very long story."), Sampling(temperature=1.0, max_tokens=1500), n=3)
     async with smollm2.generate(call) as stream:
         async for _ in stream:

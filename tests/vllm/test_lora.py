@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
 HIDDEN, LAYERS, RANK = 128, 4, 8
 
 
-def adapter(directory: Path, strength: float) -> Path:
-    """Write an adapter of the pocket actor's queries and values, with random weights."""
+def write_adapter(directory: Path, strength: float) -> Path:
+    """Write an adapter with random weights for the pocket actor's queries and values; return its directory."""
     random = np.random.default_rng(1)
     tensors: dict[str, np.ndarray] = {}
     for layer in range(LAYERS):
@@ -36,11 +36,11 @@ def adapter(directory: Path, strength: float) -> Path:
 
 
 @pytest.mark.parametrize(("strength", "same"), [(0.0, True), (1.0, False)])
-async def test_an_adapter_decides_what_is_written(tmp_path: Path, strength: float, *, same: bool):
-    """One that adds nothing changes nothing; another one does."""
+async def test_an_adapter_changes_the_text(tmp_path: Path, strength: float, *, same: bool):
+    """An adapter of strength zero leaves the text unchanged. Another adapter changes it."""
     from services.engines.vllm.engine import VllmEngine, VllmOptions  # noqa: PLC0415 - imports vLLM
 
-    lora = str(adapter(tmp_path / "adapter", strength))
+    lora = str(write_adapter(tmp_path / "adapter", strength))
     options = VllmOptions(
         model_name("pocket-actor"), context_length=512, dtype="float32", block_size=32, enforce_eager=True, lora=lora
     )
@@ -50,11 +50,11 @@ async def test_an_adapter_decides_what_is_written(tmp_path: Path, strength: floa
         texts, _, _ = await complete(engine, generation)
     finally:
         await engine.close()
-    assert (texts == await _without(generation)) == same
+    assert (texts == await _texts_without_adapter(generation)) == same
 
 
-async def _without(generation: Generation) -> list[str]:
-    """Return the text of the actor without an adapter, on llama.cpp."""
+async def _texts_without_adapter(generation: Generation) -> list[str]:
+    """Return the texts of the actor without an adapter, on llama.cpp."""
     engine = await EmbeddedEngine.load(EmbeddedOptions(model_path("pocket-actor"), tokenizer_path("pocket-actor"), 512))
     try:
         return (await complete(engine, generation)).texts

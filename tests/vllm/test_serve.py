@@ -22,7 +22,7 @@ from services.engines.openai import OpenAIEngine, OpenAIOptions
 from services.engines.protocol import ANONYMOUS, Generation
 from services.engines.testing import call_of, complete, user_prompt
 from services.engines.tokenizers import load_tokenizer
-from tests.vllm.counters import counted
+from tests.vllm.counters import metric_value
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
 
@@ -31,7 +31,7 @@ ARGUMENTS = ("--dtype", "float32", "--enforce-eager", "--block-size", "32", "--m
 
 @asynccontextmanager
 async def server(name: str, core: int, port: int) -> AsyncGenerator[tuple[str, anyio.abc.Process]]:
-    """Run vLLM's server of one of the pair; enter once it answers."""
+    """Run vLLM's server on a model of the pocket pair; yield its URL and process once it responds."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model_name(name), "--port", str(port)]
     environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": str(core), "VLLM_LOGGING_LEVEL": "WARNING"}
     more = ("--served-model-name", name, "--scheduling-policy", "priority", "--generation-config", "vllm")
@@ -39,7 +39,7 @@ async def server(name: str, core: int, port: int) -> AsyncGenerator[tuple[str, a
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             with anyio.fail_after(300):
-                while not await _answers(client):
+                while not await _responds(client):
                     assert process.returncode is None
                     await anyio.sleep(0.2)
         yield f"http://127.0.0.1:{port}", process
@@ -47,7 +47,7 @@ async def server(name: str, core: int, port: int) -> AsyncGenerator[tuple[str, a
         await _kill(process)
 
 
-async def _answers(client: httpx.AsyncClient) -> bool:
+async def _responds(client: httpx.AsyncClient) -> bool:
     try:
         return (await client.get("/v1/models")).is_success
     except httpx.TransportError:
@@ -61,8 +61,8 @@ async def _kill(process: anyio.abc.Process) -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False], ids=["with the tokenizer", "without"])
-async def test_vllm_serve_through_the_engine(exact: bool):  # noqa: FBT001 - a parameter
-    """VLLM's features are probed; texts are vLLM's own; scores and cached tokens come through."""
+async def test_the_engine_on_a_vllm_server(exact: bool):  # noqa: FBT001 - a parameter
+    """Features are probed, and texts, prefixes, samples, token counts and scores match vLLM's."""
     async with server("pocket-actor", 0, free_port()) as (url, _):
         tokenizer = load_tokenizer(Path(model_name("pocket-actor"))) if exact else None
         engine = OpenAIEngine(OpenAIOptions((url,), "pocket-actor"), tokenizer)
@@ -103,8 +103,8 @@ async def test_vllm_serve_through_the_engine(exact: bool):  # noqa: FBT001 - a p
             await engine.close()
 
 
-async def test_a_replica_is_killed_and_no_solve_is_lost():
-    """Two servers of the actor, one killed in the middle of twelve solves; the critic on llama.cpp."""
+async def test_no_solve_is_lost_when_a_replica_is_killed():
+    """Killing one of the actor's two servers in the middle of twelve solves loses none. The critic runs on llama.cpp."""
     ports = free_port(), free_port() + 7
     async with AsyncExitStack() as running:
         (one, first), (two, _) = [
@@ -123,7 +123,7 @@ async def test_a_replica_is_killed_and_no_solve_is_lost():
         assert len(results) == 12
         assert all(result["answer"] for result in results)
         assert (await services.orchestrator.get("/readyz")).is_success
-        assert await counted(services.actor, "counterpoint_replica_breaker_open") == 1
+        assert await metric_value(services.actor, "counterpoint_replica_breaker_open") == 1
 
 
 async def _solve(services: RunningStack, problem: str, number: int, results: list[dict[str, Any]]) -> None:

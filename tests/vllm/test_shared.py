@@ -13,18 +13,18 @@ import pytest
 from counterpoint.supervisor import free_port
 from pocket.problems import problems
 from services.engines.models import model_name
-from tests.vllm.test_lora import adapter
+from tests.vllm.test_lora import write_adapter
 
 pytestmark = pytest.mark.vllm
 
 ARGUMENTS = ["--dtype=float32", "--enforce-eager", "--block-size=32", "--max-model-len=1024", "--max-lora-rank=8"]
 
 
-def test_one_server_serves_both_roles_under_two_names(tmp_path: Path):
-    """Each role has its own process and adapter; stopping leaves nothing behind."""
+def test_one_server_serves_both_roles(tmp_path: Path):
+    """Each role has its own process and adapter, and no process is left after stopping."""
     model, port = model_name("pocket-actor"), free_port()
     for role, strength in (("actor", 0.0), ("critic", 0.5)):
-        adapter(tmp_path / role, strength)
+        write_adapter(tmp_path / role, strength)
     command = [sys.executable, "-m", "counterpoint", "up", "--port", str(port), "--shared-engine", model]
     command += ["--actor-lora", str(tmp_path / "actor"), "--critic-lora", str(tmp_path / "critic")]
     command += [f"--engine-arg={argument}" for argument in ARGUMENTS]
@@ -34,24 +34,24 @@ def test_one_server_serves_both_roles_under_two_names(tmp_path: Path):
         assert process.stdout
         ready = re.fullmatch(r"ready (.*)\n", process.stdout.readline())
         assert ready
-        started = _below(process.pid)
+        started = _descendants(process.pid)
         with httpx.Client(base_url=ready.group(1), timeout=60) as client:
             body = {"problem": next(problems(3, split="dev")).text, "sampling": {"temperature": 0.0}, "trace": "full"}
             result = client.post("/solve", json={**body, "strategy": "refine"}).raise_for_status().json()
-        assert "The answer is" in result["solution"], "an adapter that adds nothing changes nothing"
+        assert "The answer is" in result["solution"], "an adapter of strength zero leaves the text unchanged"
         assert result["usage"]["critic"]["calls"] >= 1
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     assert len(started) >= 5, "three services, the server, its engine"
-    assert not [pid for pid in started if _runs(pid)]
+    assert not [pid for pid in started if _is_running(pid)]
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     """Return whether a process exists and is no zombie."""
     path = Path(f"/proc/{pid}/stat")
     return path.exists() and path.read_text("utf-8").rsplit(")", 1)[1].split()[0] != "Z"
 
 
-def _below(pid: int) -> list[int]:
+def _descendants(pid: int) -> list[int]:
     children = [int(c) for t in Path(f"/proc/{pid}/task").iterdir() for c in (t / "children").read_text("utf-8").split()]
-    return [*children, *(other for child in children for other in _below(child))]
+    return [*children, *(other for child in children for other in _descendants(child))]

@@ -1,4 +1,4 @@
-"""Solves through three processes, actor and critic on the real vLLM."""
+"""Solves through three processes, with actor and critic on the real vLLM."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from counterpoint.stack import RunningStack
 from services.http import sse
-from tests.vllm.counters import counted
+from tests.vllm.counters import metric_value
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
 
@@ -35,7 +35,7 @@ STRATEGIES = {
 
 
 async def solve(running: RunningStack, strategy: object, **fields: object) -> tuple[list[str], dict[str, Any]]:
-    """Return the events' names and the response of a streamed solve."""
+    """Return the event names and the response of a streamed solve."""
     body = {"problem": PROBLEM, "strategy": strategy, "sampling": {"seed": 3, "temperature": 0.8}, "stream": True, **fields}
     names, last = list[str](), dict[str, Any]()
     async with running.orchestrator.stream("POST", "/solve", json=body, timeout=120) as response:
@@ -47,11 +47,11 @@ async def solve(running: RunningStack, strategy: object, **fields: object) -> tu
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-async def test_usage_is_what_vllm_counted(pair: RunningStack, name: str):
-    """Each strategy answers, streams its steps, and its usage is vLLM's own."""
-    before = [await counted(role, "vllm:generation_tokens_total") for role in (pair.actor, pair.critic)]
+async def test_usage_equals_vllms_counters(pair: RunningStack, name: str):
+    """Each strategy streams its steps and returns an answer, and its usage equals vLLM's own counters."""
+    before = [await metric_value(role, "vllm:generation_tokens_total") for role in (pair.actor, pair.critic)]
     events, result = await solve(pair, STRATEGIES[name])
-    after = [await counted(role, "vllm:generation_tokens_total") for role in (pair.actor, pair.critic)]
+    after = [await metric_value(role, "vllm:generation_tokens_total") for role in (pair.actor, pair.critic)]
     assert {"step.written", "candidate.finished"} <= set(events)
     assert result["answer"]
     assert not result["degraded"]
@@ -59,11 +59,11 @@ async def test_usage_is_what_vllm_counted(pair: RunningStack, name: str):
     assert spent == [b - a for a, b in zip(before, after, strict=True)]
 
 
-async def test_samples_and_refinements_read_cached_prompts(pair: RunningStack):
-    """Eight samples share a prefill; a rewind reads the draft's own prefix."""
-    hits = await counted(pair.actor, "vllm:prefix_cache_hits_total")
+async def test_samples_and_refinements_use_cached_prompts(pair: RunningStack):
+    """Eight samples share the prefill of their prompt, and a rewind reuses the cached prefix of the draft."""
+    hits = await metric_value(pair.actor, "vllm:prefix_cache_hits_total")
     _, result = await solve(pair, STRATEGIES["best of 8"], sampling={"seed": 11})
-    assert await counted(pair.actor, "vllm:prefix_cache_hits_total") - hits >= 7 * 32
+    assert await metric_value(pair.actor, "vllm:prefix_cache_hits_total") - hits >= 7 * 32
     assert result["usage"]["actor"]["prompt_tokens"] < 100, "a shared prompt counts once"
     _, result = await solve(pair, STRATEGIES["rewind"], sampling={"seed": 12, "temperature": 1.0})
     assert result["usage"]["actor"]["cached_tokens"] >= 32
@@ -71,7 +71,7 @@ async def test_samples_and_refinements_read_cached_prompts(pair: RunningStack):
 
 @pytest.mark.parametrize("depth", ["verdict", "labels", "explain"])
 async def test_a_critique_at_each_depth(pair: RunningStack, depth: str):
-    """It has a probability and the first error, on a solution that is wrong at its second step."""
+    """At each depth, the critique of a solution with a wrong second step has a probability and the first error."""
     steps = ["Step 1: 3 * 18 = 54", "Step 2: 145 - 54 = 81", "Step 3: 81 * 4 = 324"]
     body = {"problem": PROBLEM, "steps": steps, "depth": depth, "explain": "first", "sampling": {"temperature": 0.0}}
     async with pair.critic.stream("POST", "/v1/critique", json=body, headers={"accept": sse.MEDIA_TYPE}) as response:
@@ -83,8 +83,8 @@ async def test_a_critique_at_each_depth(pair: RunningStack, depth: str):
     assert depth != "explain" or critique["explanations"]
 
 
-async def test_a_verdict_of_an_instruct_model_is_guided(instructed: RunningStack):
-    """SmolLM2 cannot judge, but its word is one of the two and has a probability."""
+async def test_the_verdict_of_an_instruct_model_is_guided(instructed: RunningStack):
+    """A guide restricts an instruct model's verdict to the two labels and yields its probability."""
     card = (await instructed.critic.get("/v1/model")).json()
     assert (card["engine"], card["dialect"], card["counts"]) == ("vllm", "structured", "exact")
     assert card["parameters"] == pytest.approx(134.5e6, rel=0.01)
@@ -98,8 +98,8 @@ async def test_a_verdict_of_an_instruct_model_is_guided(instructed: RunningStack
     assert events[0][1]["p_correct"] is not None
 
 
-async def test_hanging_up_aborts_in_vllm(instructed: RunningStack):
-    """Requests running in the engine fall to none, and the engines work on."""
+async def test_a_disconnect_aborts_the_requests_in_vllm(instructed: RunningStack):
+    """After a disconnect vLLM runs no requests, and the engine still serves calls."""
     body = {
         "problem": "Tell a long story about numbers.",
         "strategy": "single",
@@ -107,17 +107,17 @@ async def test_hanging_up_aborts_in_vllm(instructed: RunningStack):
     }
     async with instructed.orchestrator.stream("POST", "/solve", json={**body, "stream": True}) as response:
         async for event in sse.decode(response.aiter_raw()):
-            if event.event == "step.written" or await counted(instructed.actor, "vllm:num_requests_running"):
+            if event.event == "step.written" or await metric_value(instructed.actor, "vllm:num_requests_running"):
                 break
     with anyio.fail_after(10):
-        while await counted(instructed.actor, "vllm:num_requests_running"):  # noqa: ASYNC110 - another process
+        while await metric_value(instructed.actor, "vllm:num_requests_running"):  # noqa: ASYNC110 - another process
             await anyio.sleep(0.01)
-    assert await counted(instructed.actor, "counterpoint_engine_in_flight") == 0
+    assert await metric_value(instructed.actor, "counterpoint_engine_in_flight") == 0
     await solve(instructed, "single", sampling={"max_tokens": 20})
 
 
-async def test_a_dead_engine_is_reported_and_started_again(pair: RunningStack):
-    """The calls fail as 502, /readyz turns red, the service ends, and its supervisor starts both again."""
+async def test_a_dead_engine_is_reported_and_restarted(pair: RunningStack):
+    """When the engine's process dies, `/readyz` fails until the supervisor has restarted the service."""
     engines = [pid for pid in _descendants(os.getpid()) if _name(pid).startswith("VLLM::EngineCor")]
     (engine,) = [pid for pid in engines if _is_actor(pid, pair)]
     os.kill(engine, 9)
@@ -138,7 +138,7 @@ async def _ready(service: httpx.AsyncClient) -> bool:
 
 
 def _is_actor(pid: int, running: RunningStack) -> bool:
-    """Return whether an engine's process belongs to the actor: its parent listens on the actor's port."""
+    """Return whether an engine process belongs to the actor: its parent's command line has the actor's port."""
     parent = int(Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()[1])
     return str(running.actor.base_url.port).encode() in Path(f"/proc/{parent}/cmdline").read_bytes()
 

@@ -1,4 +1,4 @@
-"""A tenant's key reaches vLLM as its cache salt, through three processes: prefix caches are not shared between tenants."""
+"""Prefix caches are not shared between tenants: the tenant of an API key reaches vLLM as the cache salt."""
 
 import hashlib
 from pathlib import Path
@@ -16,7 +16,7 @@ KEYS = {"physics": "the-key-of-physics", "history": "the-key-of-history"}
 
 
 async def cached_tokens(orchestrator: httpx.AsyncClient, key: str) -> tuple[int, int]:
-    """Return the actor's prompt tokens of a solve, and those of them that vLLM had cached."""
+    """Return the number of the actor's prompt tokens in a solve and how many of them were cached."""
     body = {"problem": next(problems(3, split="dev")).text, "strategy": "single", "sampling": {"temperature": 0.0}}
     response = await orchestrator.post("/solve", json=body, headers={"Authorization": f"Bearer {key}"})
     usage = response.raise_for_status().json()["usage"]["actor"]
@@ -24,7 +24,7 @@ async def cached_tokens(orchestrator: httpx.AsyncClient, key: str) -> tuple[int,
 
 
 async def test_a_prompt_is_cached_for_its_tenant_only(tmp_path: Path):
-    """The same problem is cached for the key that sent it before, and computed again for another tenant's key."""
+    """A repeated problem is cached for the same key and computed again for another tenant's key."""
     entries = (f'[[keys]]\ntenant = "{t}"\nsha256 = "{hashlib.sha256(k.encode()).hexdigest()}"\n' for t, k in KEYS.items())
     (tmp_path / "keys.toml").write_text("".join(entries), "utf-8")
     settings = {

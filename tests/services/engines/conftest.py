@@ -1,4 +1,4 @@
-"""Fixtures of the engines' tests: one loaded model for all of them."""
+"""Fixtures of the engine tests. They share one loaded model."""
 
 from collections.abc import AsyncIterator
 
@@ -11,7 +11,7 @@ from services.engines.tokenizers import ChatTokenizer, load_tokenizer
 
 @pytest.fixture(scope="session")
 async def embedded() -> AsyncIterator[EmbeddedEngine]:
-    """The bundled model with two slots."""
+    """Yield the embedded engine on the bundled model, with two slots."""
     engine = await EmbeddedEngine.load(EmbeddedOptions(model_path(SMOLLM2), context_length=512, slots=2))
     yield engine
     await engine.close()
@@ -19,5 +19,5 @@ async def embedded() -> AsyncIterator[EmbeddedEngine]:
 
 @pytest.fixture(scope="session")
 def smollm2() -> ChatTokenizer:
-    """The bundled model's tokenizer."""
+    """Return the tokenizer of the bundled model."""
     return load_tokenizer(model_path(SMOLLM2))

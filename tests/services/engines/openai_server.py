@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server over a scripted engine, with the variations and failures of real ones."""
+"""An OpenAI-compatible server over a scripted engine, with the variations and failures of real servers."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -19,7 +19,7 @@ KNOWN = {"model", "messages", "max_tokens", "temperature", "top_p", "seed", "n",
 
 @dataclass
 class Server:
-    """A server's behaviour. `breaks_after`: chunks until a stream breaks off; `status`: the answer to streamed calls."""
+    """The server's behaviour. `breaks_after`: chunks until a stream breaks off; `status`: of streamed calls."""
 
     engine: ScriptedEngine = field(default_factory=lambda: ScriptedEngine(ScriptedOptions(token_seconds=0.001)))
     understands: frozenset[str] = frozenset({"logprobs", "top_logprobs"})
@@ -59,14 +59,14 @@ class Server:
         return app
 
     def generation(self, body: dict[str, Any]) -> Generation:
-        """Return the generation that a body stands for."""
+        """Convert a request body to a `Generation`."""
         messages = tuple(Message(role=m["role"], content=m["content"]) for m in body["messages"])
         fields = {k: body[k] for k in ("temperature", "top_p", "seed", "max_tokens", "stop") if k in body}
         n = body.get("n", 1) if self.draws else 1
         return Generation(Prompt(messages), Sampling(**fields), n, top_logprobs=body.get("top_logprobs", 0))
 
     async def whole(self, body: dict[str, Any]) -> Response:
-        """Answer at once."""
+        """Return the whole completion as one response."""
         call = self.generation(body)
         choices: list[dict[str, Any]] = [
             {"index": k, "message": {"content": ""}, "finish_reason": "stop"} for k in range(call.n)
@@ -80,7 +80,7 @@ class Server:
         return JSONResponse({"choices": choices, **usage})
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes]:
-        """Yield chunks, up to the break if there is one."""
+        """Yield the chunks of a stream, until it breaks off if it is configured to."""
         sent = 0
         async with self.engine.generate(self.generation(body)) as stream:
             if self.thinks:

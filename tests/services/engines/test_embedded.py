@@ -20,12 +20,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.embedded]
 
 
 def sampling(**fields: object) -> Sampling:
-    """Return short, seeded sampling."""
+    """Return sampling parameters with a seed and a small `max_tokens`."""
     return Sampling.model_validate({"seed": 7, "max_tokens": 12, **fields})
 
 
-def completed(request: Mapping[str, object]) -> list[Event]:
-    """Return the events that llama.cpp itself streams for a request."""
+def llama_events(request: Mapping[str, object]) -> list[Event]:
+    """Return the events that llama.cpp streams for a request."""
     events: list[Event] = []
 
     def keep(event: Event) -> bool:
@@ -38,8 +38,8 @@ def completed(request: Mapping[str, object]) -> list[Event]:
     return events
 
 
-async def test_samples_add_up(embedded: EmbeddedEngine) -> None:
-    """More samples than slots: the prompt counts once, every sample's tokens count, and each finishes once."""
+async def test_usage_adds_up_over_samples(embedded: EmbeddedEngine) -> None:
+    """With more samples than slots, the prompt counts once, all tokens count, and each sample finishes once."""
     call = Generation(user_prompt("Name a colour."), sampling(), n=3)
     texts, usage, deltas = await complete(embedded, call)
     finished = {delta.index: delta.finish_reason for delta in deltas if delta.finish_reason}
@@ -60,14 +60,14 @@ async def test_samples_add_up(embedded: EmbeddedEngine) -> None:
         (Guide("choice", ("\N{GRINNING FACE}\N{SNOWMAN}",)), {"max_tokens": 30}),
     ],
 )
-async def test_counts_are_llamas_own(
+async def test_token_counts_match_llama_cpp(
     embedded: EmbeddedEngine, smollm2: ChatTokenizer, guide: Guide | None, fields: dict[str, object]
 ) -> None:
-    """Each sample's tokens, end of text and held-back ones included, are what llama.cpp reports for the same request."""
+    """Each sample's token count, end of text and held-back tokens included, is the one that llama.cpp reports."""
     call = Generation(user_prompt("Tell a story."), sampling(**fields), n=2, guide=guide)
     _, usage, deltas = await complete(embedded, call)
     ids = smollm2.prompt_ids(call.prompt)
-    events = completed(wire.request(call, ids, embedded.context_length - len(ids)).samples(range(2)))
+    events = llama_events(wire.request(call, ids, embedded.context_length - len(ids)).samples(range(2)))
     own = {wire.sample(event): event["usage"] for event in events if event.get("usage")}
     assert usage.prompt_tokens == own[0]["prompt_tokens"]
     for index in (0, 1):
@@ -75,8 +75,8 @@ async def test_counts_are_llamas_own(
         assert counted == own[index]["completion_tokens"]
 
 
-async def test_a_sample_does_not_depend_on_its_company(embedded: EmbeddedEngine) -> None:
-    """The same seed gives the same samples, in any number and beside other calls; another seed gives others."""
+async def test_a_sample_does_not_depend_on_concurrent_calls(embedded: EmbeddedEngine) -> None:
+    """The same seed gives the same samples, whatever their number and the concurrent calls. Another seed gives others."""
     prompt = user_prompt("Name a colour.")
     three, _, _ = await complete(embedded, Generation(prompt, sampling(), n=3))
     beside: list[list[str]] = []
@@ -98,8 +98,10 @@ async def test_a_sample_does_not_depend_on_its_company(embedded: EmbeddedEngine)
         ({"stop": [", 3", "9"]}, "1, 2", "stop"),
     ],
 )
-async def test_it_ends_where_it_should(embedded: EmbeddedEngine, fields: dict[str, object], text: str, finish: str) -> None:
-    """`max_tokens` cuts; a stop string is left out and its tokens counted."""
+async def test_stop_strings_and_max_tokens_end_a_sample(
+    embedded: EmbeddedEngine, fields: dict[str, object], text: str, finish: str
+) -> None:
+    """`max_tokens` truncates the text. A stop string is left out of the text, but its tokens count."""
     choices = ("1, 2, 3, 4, 5, 6",)
     greedy = sampling(temperature=0.0, **{"max_tokens": 40, **fields})
     texts, usage, deltas = await complete(
@@ -111,8 +113,8 @@ async def test_it_ends_where_it_should(embedded: EmbeddedEngine, fields: dict[st
     assert [delta.finish_reason for delta in deltas] == [*[None] * (len(deltas) - 1), finish]
 
 
-async def test_usage_is_the_tokens_of_the_text(embedded: EmbeddedEngine) -> None:
-    """Without an end-of-text token there are as many log-probabilities as counted tokens, and they spell the text."""
+async def test_usage_matches_the_tokens_of_the_text(embedded: EmbeddedEngine) -> None:
+    """Without an end-of-text token, each counted token has a log-probability, and the tokens spell the text."""
     call = Generation(user_prompt("Tell a story."), sampling(max_tokens=20, stop=[" the"]), top_logprobs=1)
     texts, usage, deltas = await complete(embedded, call)
     tokens = [token.token for delta in deltas for token in delta.logprobs]
@@ -121,7 +123,7 @@ async def test_usage_is_the_tokens_of_the_text(embedded: EmbeddedEngine) -> None
 
 
 async def test_a_prefix_is_continued(embedded: EmbeddedEngine) -> None:
-    """Text that the assistant's turn begins with is not repeated, and what follows depends on it."""
+    """A prefix is not repeated in the text, and the continuation depends on it."""
     greedy = sampling(temperature=0.0, max_tokens=3)
     texts, usage, _ = await complete(embedded, Generation(user_prompt("Say the alphabet."), greedy))
     prompt = user_prompt("Say the alphabet.", "A, B, C, D, E, F,")
@@ -132,7 +134,7 @@ async def test_a_prefix_is_continued(embedded: EmbeddedEngine) -> None:
 
 
 async def test_a_choice_comes_with_probabilities(embedded: EmbeddedEngine) -> None:
-    """The text is one of the choices; the alternatives are the model's own, before the guide."""
+    """The text is one of the choices. The alternatives are those of the model before the guide applies."""
     guide = Guide("choice", ("correct", 'in"correct\n\\'))
     texts, _, deltas = await complete(
         embedded, Generation(user_prompt("2 + 2 = 4. Correct?"), sampling(max_tokens=40), guide=guide, top_logprobs=4)
@@ -144,8 +146,8 @@ async def test_a_choice_comes_with_probabilities(embedded: EmbeddedEngine) -> No
     assert all(logprob <= 0 for _, logprob in first.top)
 
 
-async def test_a_schema_is_followed(embedded: EmbeddedEngine) -> None:
-    """A JSON guide gives a document that the schema allows."""
+async def test_a_json_guide_yields_a_document_of_its_schema(embedded: EmbeddedEngine) -> None:
+    """A JSON guide yields a document that is valid under the schema."""
     schema = {
         "type": "object",
         "properties": {"label": {"enum": ["correct", "incorrect"]}, "step": {"type": "integer", "maximum": 9}},
@@ -159,36 +161,36 @@ async def test_a_schema_is_followed(embedded: EmbeddedEngine) -> None:
 
 
 async def test_an_unsupported_guide_is_refused(embedded: EmbeddedEngine) -> None:
-    """A kind of guide that is not among the capabilities, or a grammar with a fault, is the caller's error."""
+    """An unsupported kind of guide or an invalid grammar is the caller's error."""
     for guide in (Guide("regex", "[0-9]+"), Guide("grammar", "root ::= [")):
         with pytest.raises(InvalidRequest):
             await complete(embedded, Generation(user_prompt("Hi"), sampling(), guide=guide))
     assert embedded.in_flight == 0
 
 
-async def test_an_event_that_is_not_understood_is_an_error() -> None:
-    """An exception about an event ends the completion and is raised, though the library would ignore it."""
+async def test_an_exception_in_the_event_callback_is_raised() -> None:
+    """An exception in the event callback ends the completion and is raised, although the library would ignore it."""
     llama = Llama(EmbeddedOptions(model_path(SMOLLM2), context_length=64, slots=1))
     events: list[Event] = []
 
-    def puzzled(event: Event) -> bool:
+    def failing(event: Event) -> bool:
         events.append(event)
         return bool(event["no such field"])
 
     with pytest.raises(EngineFailed, match="no such field"):
-        llama.complete({"prompt": [5, 6], "n_predict": 8, "stream": True}, puzzled)
+        llama.complete({"prompt": [5, 6], "n_predict": 8, "stream": True}, failing)
     llama.close()
     assert len(events) == 1
 
 
-async def _likelihood(engine: EmbeddedEngine, prompt: Prompt, continuation: str) -> float:
+async def _log_likelihood(engine: EmbeddedEngine, prompt: Prompt, continuation: str) -> float:
     async with engine.score(prompt, continuation, ANONYMOUS) as stream:
         return sum([token.logprob async for delta in stream for token in delta.logprobs])
     raise AssertionError
 
 
-async def test_scores_are_those_of_generated_tokens(embedded: EmbeddedEngine) -> None:
-    """Scoring a text that was generated gives the log-probabilities of its generation."""
+async def test_scores_match_generated_log_probabilities(embedded: EmbeddedEngine) -> None:
+    """Scoring a generated text returns the same log-probabilities as generating it."""
     prompt = user_prompt("Tell a story.")
     greedy = sampling(temperature=0.0, max_tokens=8)
     texts, _, deltas = await complete(embedded, Generation(prompt, greedy, top_logprobs=1))
@@ -201,18 +203,18 @@ async def test_scores_are_those_of_generated_tokens(embedded: EmbeddedEngine) ->
     assert stream.usage.prompt_tokens == embedded.count(prompt) + len(scored)
 
 
-async def test_unlikely_text_is_scored_too(embedded: EmbeddedEngine) -> None:
-    """A continuation that the model would not have chosen has a lower score; nothing has none at all."""
+async def test_unlikely_text_has_a_lower_score(embedded: EmbeddedEngine) -> None:
+    """An unlikely continuation has a lower score. A continuation that cannot be scored is refused."""
     prompt = user_prompt("What is the capital of France?", "The capital of France is")
-    paris, banana = [await _likelihood(embedded, prompt, word) for word in (" Paris", " banana")]
+    paris, banana = [await _log_likelihood(embedded, prompt, word) for word in (" Paris", " banana")]
     assert banana < paris - 3
     for text in ("", "\N{GRINNING FACE}"):
         with pytest.raises(InvalidRequest):
-            await _likelihood(embedded, prompt, text)
+            await _log_likelihood(embedded, prompt, text)
 
 
-async def test_text_is_whole_characters(embedded: EmbeddedEngine) -> None:
-    """Characters that span several tokens arrive whole, and all their tokens are counted."""
+async def test_deltas_hold_whole_characters(embedded: EmbeddedEngine) -> None:
+    """Characters that span several tokens arrive whole, and all their tokens count."""
     guide = Guide("choice", ("\N{GRINNING FACE}\N{SNOWMAN}",))
     call = Generation(user_prompt("Hi"), sampling(), guide=guide)
     texts, usage, deltas = await complete(embedded, call)
@@ -222,18 +224,18 @@ async def test_text_is_whole_characters(embedded: EmbeddedEngine) -> None:
 
 
 async def test_a_long_prompt_is_refused_before_it_is_computed(embedded: EmbeddedEngine) -> None:
-    """A prompt that leaves no token is refused with its exact length; one that just fits is cut."""
+    """A prompt that fills the context is refused with its exact length. After one that just fits, the text is truncated."""
     overhead = embedded.count(user_prompt(""))
     left = embedded.context_length - overhead
     with pytest.raises(ContextExceeded) as refusal:
         await complete(embedded, Generation(user_prompt(" a" * left), sampling()))
     assert refusal.value.needed == embedded.context_length + 1
     with pytest.raises(ContextExceeded):
-        await _likelihood(embedded, user_prompt(" a" * (left - 1)), "b c")
+        await _log_likelihood(embedded, user_prompt(" a" * (left - 1)), "b c")
 
 
 async def test_a_repeated_prompt_is_cached(embedded: EmbeddedEngine) -> None:
-    """The second time, all but the last token of the prompt are in the cache."""
+    """When a prompt is repeated, all its tokens but the last come from the cache."""
     call = Generation(user_prompt("Name a very particular animal."), sampling(max_tokens=1))
     await complete(embedded, call)
     _, usage, _ = await complete(embedded, call)

@@ -1,4 +1,4 @@
-"""The embedded engine's slots: they come free, are waited for fairly, and the event loop never waits for them."""
+"""The embedded engine's slots: they are released promptly, granted fairly, and never block the event loop."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -25,41 +25,39 @@ ABORT_SECONDS = 1.0
 
 
 def sampling(**fields: object) -> Sampling:
-    """Return short, seeded sampling."""
+    """Return sampling parameters with a seed and a small `max_tokens`."""
     return Sampling.model_validate({"seed": 7, "max_tokens": 12, **fields})
 
 
-async def begun(engine: EmbeddedEngine) -> float:
-    """Return when another call had both slots and was being computed, on the performance counter."""
+async def start_of_next_call(engine: EmbeddedEngine) -> float:
+    """Start a call that needs both slots; return the `perf_counter` time at which its prompt is being computed."""
     async with engine.generate(Generation(user_prompt("Hi"), sampling(max_tokens=1), n=2)) as running:
         await wait_until(lambda: running.usage.prompt_tokens > 0)
         return perf_counter()
 
 
-def report(record_property: Record, name: str, seconds: Sequence[float]) -> None:
-    """Keep the measurement with the test's result."""
+def record_measurement(record_property: Record, name: str, seconds: Sequence[float]) -> None:
+    """Record the measurement in the test's result and print it."""
     record_property(name, round(statistics.median(seconds), 4))
     print(f"{name}: median {statistics.median(seconds):.3f}, max {max(seconds):.3f}")  # noqa: T201 - a measurement
 
 
-async def test_leaving_while_the_prompt_is_computed_frees_the_slots(
-    embedded: EmbeddedEngine, record_property: Record
-) -> None:
-    """Long prompts fill both slots; soon after those are left, another call is computed."""
+async def test_leaving_during_the_prompt_releases_the_slots(embedded: EmbeddedEngine, record_property: Record) -> None:
+    """A call that is abandoned during its prompt releases both slots, and another call starts soon after."""
     seconds: list[float] = []
     for attempt in range(7):
         call = Generation(user_prompt(f"{attempt} " + "word " * 400), sampling(max_tokens=50), n=2)
         async with embedded.generate(call) as running:
             await wait_until(lambda running=running: running.usage.prompt_tokens > 0)
             start = perf_counter()
-        seconds.append(await begun(embedded) - start)
+        seconds.append(await start_of_next_call(embedded) - start)
         assert running.usage.completion_tokens == 0
-    report(record_property, "abort_in_prefill_seconds", seconds)
+    record_measurement(record_property, "abort_in_prefill_seconds", seconds)
     assert statistics.median(seconds) < ABORT_SECONDS
 
 
-async def test_leaving_while_it_writes_frees_the_slots(embedded: EmbeddedEngine, record_property: Record) -> None:
-    """Two samples are left in the middle; usage is what had been delivered, and the next call is soon computed."""
+async def test_leaving_during_generation_releases_the_slots(embedded: EmbeddedEngine, record_property: Record) -> None:
+    """A call that is abandoned while it generates charges what was delivered, and the next call starts soon after."""
     seconds: list[float] = []
     for seed in range(7):
         call = Generation(user_prompt("Tell a long story."), sampling(seed=seed, max_tokens=400), n=2)
@@ -70,14 +68,14 @@ async def test_leaving_while_it_writes_frees_the_slots(embedded: EmbeddedEngine,
                 if delivered >= 8:
                     break
             start = perf_counter()
-        seconds.append(await begun(embedded) - start)
+        seconds.append(await start_of_next_call(embedded) - start)
         assert 8 <= running.usage.completion_tokens <= 12
-    report(record_property, "abort_in_writing_seconds", seconds)
+    record_measurement(record_property, "abort_in_writing_seconds", seconds)
     assert statistics.median(seconds) < ABORT_SECONDS
 
 
 async def test_waiting_for_a_slot_can_be_cancelled(embedded: EmbeddedEngine) -> None:
-    """A call that waits costs nothing when it is cancelled, and those before and after it are served."""
+    """Cancelling a waiting call costs nothing, and the calls before and after it are served."""
     outcomes: list[str] = []
 
     async def call(name: str, seconds: float | None) -> None:
@@ -94,8 +92,8 @@ async def test_waiting_for_a_slot_can_be_cancelled(embedded: EmbeddedEngine) -> 
     assert embedded.in_flight == 0
 
 
-async def test_the_event_loop_stays_free(embedded: EmbeddedEngine) -> None:
-    """While prompts are computed and tokens written, a task that wakes every few milliseconds is never late by much."""
+async def test_the_event_loop_is_not_blocked(embedded: EmbeddedEngine) -> None:
+    """A task that wakes every few milliseconds is never late by much while prompts and tokens are computed."""
     late: list[float] = []
 
     async def tick() -> None:
@@ -112,8 +110,8 @@ async def test_the_event_loop_stays_free(embedded: EmbeddedEngine) -> None:
     assert statistics.quantiles(late, n=20)[-1] < 0.1
 
 
-async def test_nothing_listens(embedded: EmbeddedEngine) -> None:
-    """The process has no listening socket of the engine's: no TCP port, and no Unix socket that anyone could reach."""
+async def test_the_engine_opens_no_listening_socket(embedded: EmbeddedEngine) -> None:
+    """The engine opens no listening socket: no TCP port and no reachable Unix socket."""
     assert embedded.in_flight == 0
     own = {link.readlink().name for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
     listening = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()]
@@ -123,8 +121,8 @@ async def test_nothing_listens(embedded: EmbeddedEngine) -> None:
     assert not [path for path in paths if Path(path).exists()]
 
 
-async def test_a_closed_engine_fails(embedded: EmbeddedEngine) -> None:
-    """After closing, checks and calls say so; closing one engine leaves another alone."""
+async def test_a_closed_engine_refuses_calls(embedded: EmbeddedEngine) -> None:
+    """Checks and calls of a closed engine fail. Closing one engine does not affect another."""
     other = await EmbeddedEngine.load(EmbeddedOptions(model_path(SMOLLM2), context_length=256, slots=1))
     await other.check()
     await other.close()
@@ -135,8 +133,8 @@ async def test_a_closed_engine_fails(embedded: EmbeddedEngine) -> None:
     await embedded.check()
 
 
-async def test_the_engine_adds_up_its_usage(embedded: EmbeddedEngine) -> None:
-    """Totals grow by what each generation used, whether it ended or was left; only the latter is an abort."""
+async def test_totals_add_up_the_usage_of_all_calls(embedded: EmbeddedEngine) -> None:
+    """Totals grow by each generation's usage, finished or abandoned. Only abandoned ones count as aborted."""
     before, aborted = embedded.totals, embedded.aborted
     _, ended, _ = await complete(embedded, Generation(user_prompt("Hi"), sampling(max_tokens=4), n=3))
     assert (embedded.totals, embedded.aborted) == (before + ended, aborted)

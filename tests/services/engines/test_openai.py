@@ -31,7 +31,7 @@ CALL = Generation(user_prompt("Add 12 and 30 and 7."), Sampling(seed=3, max_toke
 
 @asynccontextmanager
 async def engine(*servers: Server) -> AsyncGenerator[OpenAIEngine]:
-    """Open the engine over running servers."""
+    """Start the servers and yield an engine that calls them."""
     async with AsyncExitStack() as stack:
         urls = [await stack.enter_async_context(serve(server.app())) for server in servers]
         remote = OpenAIEngine(OpenAIOptions(tuple(urls), "scripted"))
@@ -40,7 +40,7 @@ async def engine(*servers: Server) -> AsyncGenerator[OpenAIEngine]:
 
 
 async def test_features_are_probed_once():
-    """They appear as the model card's capabilities; a strict server refuses unknown fields, which costs it only features."""
+    """Probed features become capabilities. A server that rejects unknown fields lacks some features but works."""
     server = Server()
     async with engine(server) as remote:
         with pytest.raises(NotReady):
@@ -57,8 +57,8 @@ async def test_features_are_probed_once():
 
 
 @pytest.mark.parametrize("draws", [True, False], ids=["n at once", "one by one"])
-async def test_texts_and_usage_are_the_servers(draws: bool):  # noqa: FBT001 - a parameter
-    """Texts are whole, each sample ends, usage is what the server reports; the prompt counts for each request."""
+async def test_texts_and_usage_match_the_server(draws: bool):  # noqa: FBT001 - a parameter
+    """Each sample has its text and ends once, and usage is what the server reports, with the prompt of each request."""
     server = Server(draws=draws)
     async with engine(server) as remote:
         await remote.check()
@@ -72,13 +72,13 @@ async def test_texts_and_usage_are_the_servers(draws: bool):  # noqa: FBT001 - a
         assert usage.completion_tokens == spent.completion_tokens - before.completion_tokens
         assert usage.prompt_tokens == spent.prompt_tokens - before.prompt_tokens
         assert server.sessions[-1] == "solve_1"
-        assert (await complete(remote, call)).texts == texts, "the same seed, the same samples"
+        assert (await complete(remote, call)).texts == texts, "the same seed gives the same samples"
         assert remote.count(CALL.prompt) >= server.engine.count(CALL.prompt), "a bound is never too small"
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
-async def test_reasoning_is_no_part_of_the_solution(name: str):
-    """Reasoning is read, counted and left out."""
+async def test_reasoning_is_left_out_of_the_text(name: str):
+    """Reasoning tokens count but are left out of the text."""
     async with engine(Server(thinks=name)) as thinking, engine(Server()) as plain:
         for remote in (thinking, plain):
             await remote.check()
@@ -87,8 +87,8 @@ async def test_reasoning_is_no_part_of_the_solution(name: str):
         assert sum(delta.tokens for delta in with_reasoning.deltas) == sum(delta.tokens for delta in without.deltas) + 1
 
 
-async def test_usage_that_is_not_reported_is_bounded_from_above():
-    """A server without usage, and a stream that was left, are charged at least what they computed."""
+async def test_unreported_usage_is_bounded_from_above():
+    """If no usage is reported or the stream is abandoned, the charge is at least what the server computed."""
     server = Server(reports_usage=False)
     async with engine(server) as remote:
         await remote.check()
@@ -105,8 +105,8 @@ async def test_usage_that_is_not_reported_is_bounded_from_above():
         assert stream.usage.prompt_tokens >= server.engine.totals.prompt_tokens - before.prompt_tokens
 
 
-async def test_leaving_closes_the_stream_and_the_server_stops():
-    """This holds too when the reader is cancelled in the middle."""
+async def test_cancellation_stops_the_server():
+    """Cancelling the reader closes the stream, and the server stops generating."""
     server = Server(ScriptedEngine(ScriptedOptions(token_seconds=0.05)))
     async with engine(server) as remote:
         await remote.check()
@@ -131,8 +131,8 @@ async def test_leaving_closes_the_stream_and_the_server_stops():
     ],
     ids=["500", "400", "429", "503", "breaks at once", "breaks midway"],
 )
-async def test_refusals_are_typed(server: Server, kind: type[CounterpointError]):
-    """A busy server sends the time to come back; a stream that ends early is a failure."""
+async def test_server_errors_are_typed(server: Server, kind: type[CounterpointError]):
+    """Error statuses and truncated streams raise typed errors. A busy server's `Retry-After` is kept."""
     async with engine(server) as remote:
         await remote.check()
         with pytest.raises(kind) as raised:
@@ -140,8 +140,8 @@ async def test_refusals_are_typed(server: Server, kind: type[CounterpointError])
         assert raised.value.retry_after == {429: 7.0, 503: 1.0}.get(server.status)
 
 
-async def test_guides_that_the_server_lacks_are_refused_without_a_request():
-    """It is the caller's mistake."""
+async def test_unsupported_guides_are_refused():
+    """A guide that the server does not support raises `InvalidRequest`."""
     async with engine(Server()) as remote:
         await remote.check()
         with pytest.raises(InvalidRequest):
@@ -149,7 +149,7 @@ async def test_guides_that_the_server_lacks_are_refused_without_a_request():
 
 
 async def test_a_session_stays_on_its_replica():
-    """Sessions are spread, and when a replica goes, only its own sessions move."""
+    """Sessions are spread over the replicas. When a replica is removed, only its own sessions move."""
     servers = [Server() for _ in range(3)]
     async with engine(*servers) as remote:
         await remote.check()
@@ -169,8 +169,8 @@ async def test_a_session_stays_on_its_replica():
     assert max(shares) < 2 * min(shares)
 
 
-async def test_a_replica_with_its_share_of_the_load_is_passed_over():
-    """One session cannot pile everything on one server."""
+async def test_an_overloaded_replica_is_skipped():
+    """The calls of one session overflow to another replica when its own has more than its share of the load."""
     servers = [Server(ScriptedEngine(ScriptedOptions(first_token_seconds=0.2))) for _ in range(2)]
     async with engine(*servers) as remote:
         await remote.check()
@@ -180,12 +180,12 @@ async def test_a_replica_with_its_share_of_the_load_is_passed_over():
                 group.start_soon(complete, remote, Generation(CALL.prompt, CALL.sampling, call=call_of(session="one")))
         added = sorted(len(server.bodies) - count for server, count in zip(servers, before, strict=True))
         assert sum(added) == 16
-        assert added[1] <= 11, "at most 1.25 times the mean, and one"
+        assert added[1] <= 11, "at most 1.25 times the mean, plus one"
 
 
 @pytest.mark.parametrize("status", [500, 503])
-async def test_another_replica_answers_for_one_that_does_not(status: int):
-    """Before the first chunk a failure costs nothing."""
+async def test_a_failed_call_is_retried_on_another_replica(status: int):
+    """A failure before the first chunk is retried on another replica."""
     servers = [Server(), Server(status=status)]
     async with engine(*servers) as remote:
         await remote.check()
@@ -194,8 +194,8 @@ async def test_another_replica_answers_for_one_that_does_not(status: int):
             assert texts[0]
 
 
-async def test_a_dead_replica_gets_no_calls_until_it_is_back():
-    """Its breaker opens, calls go elsewhere, /readyz stays green, and it comes back when it answers."""
+async def test_a_dead_replica_gets_no_calls():
+    """The breaker of a dead replica opens and calls go to the other. The check fails once both are gone."""
     first, second = Server(), Server()
     async with serve(second.app()) as alive:
         async with serve(first.app()) as dying:
@@ -215,8 +215,8 @@ async def test_a_dead_replica_gets_no_calls_until_it_is_back():
     await remote.close()
 
 
-async def test_an_open_breaker_lets_one_probe_pass():
-    """After its time one call goes through; the rest waits for its outcome."""
+async def test_an_open_breaker_admits_one_probe():
+    """After the open period one call goes to the replica. Others avoid it until that call has ended."""
     replicas = Replicas(["http://a", "http://b"])
     breaker = replicas.all[0].breaker
     breaker.fail(refused=True)
@@ -229,8 +229,8 @@ async def test_an_open_breaker_lets_one_probe_pass():
     await replicas.close()
 
 
-async def test_a_service_waits_for_its_server():
-    """It starts without one, is not ready, and is once the server answers; then it solves."""
+async def test_a_service_becomes_ready_when_its_server_does():
+    """A service starts without its server and is not ready. It becomes ready when the server responds, and serves calls."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     settings = ActorSettings.load(engine="openai", model="scripted", base_urls=address, dialect="structured")

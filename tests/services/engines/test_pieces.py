@@ -18,13 +18,13 @@ class CountingTokenizer(ChatTokenizer):
     ids_decoded = 0
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of the ids."""
+        """Decode the ids and count them."""
         self.ids_decoded += len(ids)
         return super().decode(ids)
 
 
 def sentencepiece_like() -> PreTrainedTokenizerFast:
-    """Return a tokenizer that falls back to bytes and drops the space before the first token."""
+    """Return a tokenizer with byte fallback that drops the space before the first token."""
     words = ["<unk>", "\u2581", "\u2581a", "a", "b", ".", "\n", *(f"<0x{byte:02X}>" for byte in range(256))]
     vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(models.BPE(vocabulary, [("\u2581", "a")], unk_token="<unk>", byte_fallback=True))  # noqa: S106 - no password
@@ -44,7 +44,7 @@ FEW_CHARACTERS = st.text("a b.\n\u00e9\u6f22\U0001f600")
 
 
 def pieces_by_prefix(tokenizer: ChatTokenizer, ids: list[int]) -> tuple[str, ...]:
-    """Return the pieces by their definition: what each prefix of the ids adds to the one before it.
+    """Return the pieces by definition: the text that each prefix of the ids adds to the previous one.
 
     An unfinished character is held back, but not at the end: a vocabulary may lack some of its bytes.
     """
@@ -59,8 +59,8 @@ def pieces_by_prefix(tokenizer: ChatTokenizer, ids: list[int]) -> tuple[str, ...
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(text=ANY_TEXT | FEW_CHARACTERS)
-def test_pieces_are_what_each_token_adds(name: str, text: str):
-    """A character that spans several tokens belongs to the last of them."""
+def test_each_piece_is_the_text_that_its_token_adds(name: str, text: str):
+    """A character that spans several tokens is part of the last token's piece."""
     tokenizer = TOKENIZERS[name]
     ids = tokenizer.encode(text)
     assert tokenizer.pieces(ids) == pieces_by_prefix(tokenizer, ids)
@@ -68,8 +68,8 @@ def test_pieces_are_what_each_token_adds(name: str, text: str):
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(text=st.text("\ufffda\U0001f600", max_size=60) | st.integers(0, 60).map("\ufffd".__mul__))
-def test_replacement_characters_are_neither_lost_nor_doubled(name: str, text: str):
-    """U+FFFD in the text itself looks like a part of a character; the pieces still add up to the text."""
+def test_replacement_characters_are_preserved(name: str, text: str):
+    """The pieces add up to the text even if it contains U+FFFD, which looks like an incomplete character."""
     tokenizer = TOKENIZERS[name]
     ids = tokenizer.encode(text)
     pieces = tokenizer.pieces(ids)
@@ -78,8 +78,8 @@ def test_replacement_characters_are_neither_lost_nor_doubled(name: str, text: st
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("text", ["a b.\n", "\U0001f600", "\ufffd"], ids=["words", "emoji", "replacement"])
-def test_the_work_is_linear(name: str, text: str):
-    """Twice the tokens take at most about twice the decoding, counted in ids."""
+def test_decoding_takes_linear_time(name: str, text: str):
+    """Twice as many tokens decode at most about twice as many ids."""
     tokenizer = TOKENIZERS[name]
     counts: list[int] = []
     for repeats in (100, 200):

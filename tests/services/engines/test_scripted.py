@@ -1,4 +1,4 @@
-"""The scripted engine: deterministic, exactly counted, and as slow or as unreliable as a test needs."""
+"""The scripted engine: deterministic, with exact token counts and configurable delays and failures."""
 
 import json
 from collections import Counter
@@ -29,8 +29,8 @@ def always(text: str, **options: object) -> ScriptedEngine:
     return ScriptedEngine(ScriptedOptions(script=fixed(text), **options))  # pyright: ignore[reportArgumentType] - knobs of any type
 
 
-async def test_the_same_call_gives_the_same_text() -> None:
-    """Text is a function of prompt, seed and sample; samples and seeds differ."""
+async def test_the_same_call_returns_the_same_text() -> None:
+    """The text is a function of prompt, seed and sample index. Different samples and seeds give different texts."""
     first, usage, _ = await complete(ScriptedEngine(), generation(n=16))
     again, usage_again, _ = await complete(ScriptedEngine(), generation(n=16))
     other, _, _ = await complete(ScriptedEngine(), generation(n=16, seed=8))
@@ -39,24 +39,24 @@ async def test_the_same_call_gives_the_same_text() -> None:
     assert other != first
 
 
-async def test_it_computes_and_sometimes_slips() -> None:
-    """Most solutions reach the right answer step by step; a share near the error rate does not."""
+async def test_solutions_are_wrong_at_the_error_rate() -> None:
+    """Most solutions reach the right answer step by step. The share of wrong ones is close to the error rate."""
     texts, _, _ = await complete(ScriptedEngine(), generation(n=64))
     assert "Step 1: 4 * 5 = 20\nStep 2: 3 + 20 = 23\nThe answer is \\boxed{23}." in texts
     right = sum(text.endswith("\\boxed{23}.") for text in texts)
     assert 0.5 < right / 64 < 0.9
 
 
-async def test_a_prefix_is_continued_and_not_repeated() -> None:
-    """After a kept first step the solution goes on with the second."""
+async def test_a_prefix_is_continued_without_repeating_it() -> None:
+    """If the prefix holds the first step, the solution continues with the second."""
     options = ScriptedOptions(script=Plausible(error_rate=0))
     call = Generation(user_prompt("What is 3 + 4 * 5?\n\nSolve it.", "Step 1: 4 * 5 = 20\n"), Sampling())
     texts, _, _ = await complete(ScriptedEngine(options), call)
     assert texts == ["Step 2: 3 + 20 = 23\nThe answer is \\boxed{23}."]
 
 
-async def test_the_critique_finds_the_wrong_step() -> None:
-    """A critic that never misjudges marks the false equation, and everything after it, in the published format."""
+async def test_the_critique_marks_the_wrong_step() -> None:
+    """A critic without misjudgements marks the false equation and every step after it, in the published format."""
     engine = ScriptedEngine(ScriptedOptions(script=Plausible(misjudge_rate=0)))
     solution = "Step 1: 1 + 1 = 2\nStep 2: 2 + 2 = 5\nThe answer is \\boxed{5}."
     texts, _, _ = await complete(engine, generation(CRITIQUE.format(solution)))
@@ -64,8 +64,8 @@ async def test_the_critique_finds_the_wrong_step() -> None:
     assert labels == ["Correct", "Wrong", "Wrong", "Wrong"]
 
 
-async def test_a_choice_is_chosen_with_probabilities() -> None:
-    """A choice guide gets one of its values, whose alternatives include the opposite label."""
+async def test_a_choice_has_probabilities() -> None:
+    """A choice guide yields one of its values. The alternatives include the opposite label."""
     engine = ScriptedEngine(ScriptedOptions(script=Plausible(misjudge_rate=0)))
     prompt = user_prompt(CRITIQUE.format("Step 1: 1 + 1 = 3"))
     call = Generation(prompt, Sampling(), guide=Guide("choice", ("correct", "incorrect")), top_logprobs=5)
@@ -76,8 +76,8 @@ async def test_a_choice_is_chosen_with_probabilities() -> None:
     assert choice.logprob <= 0
 
 
-async def test_a_schema_is_followed() -> None:
-    """A JSON guide gets a document of its schema, with labels under the steps' numbers."""
+async def test_a_json_guide_yields_a_document_of_its_schema() -> None:
+    """A JSON guide yields a document that follows its schema, with a label for each step number."""
     engine = ScriptedEngine(ScriptedOptions(script=Plausible(misjudge_rate=0)))
     label = {"enum": ["correct", "incorrect"]}
     schema = {"type": "object", "properties": {"labels": {"type": "object", "properties": {"1": label, "2": label}}}}
@@ -86,8 +86,8 @@ async def test_a_schema_is_followed() -> None:
     assert json.loads(texts[0]) == {"labels": {"1": "correct", "2": "incorrect"}}
 
 
-async def test_counts_are_exact() -> None:
-    """Usage is the prompt once and every token generated; deltas and totals add up to it."""
+async def test_token_counts_are_exact() -> None:
+    """Usage counts the prompt once and every generated token, and matches the sums of the deltas and the totals."""
     engine = ScriptedEngine()
     call = generation(n=3)
     texts, usage, deltas = await complete(engine, call)
@@ -108,8 +108,10 @@ async def test_counts_are_exact() -> None:
         ({"stop": ["three"], "max_tokens": 4}, "one two,", 4, "length"),
     ],
 )
-async def test_it_ends_where_it_should(sampling: dict[str, object], text: str, completion_tokens: int, finish: str) -> None:
-    """A stop string is left out and its tokens counted; `max_tokens` cuts."""
+async def test_stop_strings_and_max_tokens_end_a_sample(
+    sampling: dict[str, object], text: str, completion_tokens: int, finish: str
+) -> None:
+    """A stop string is left out of the text, but its tokens count. `max_tokens` truncates the text."""
     call = Generation(user_prompt("Count."), Sampling.model_validate(sampling))
     texts, usage, deltas = await complete(always("one two, three"), call)
     assert texts == [text]
@@ -117,8 +119,8 @@ async def test_it_ends_where_it_should(sampling: dict[str, object], text: str, c
     assert [delta.finish_reason for delta in deltas] == [*[None] * (len(deltas) - 1), finish]
 
 
-async def test_the_context_bounds_prompt_and_completion() -> None:
-    """A prompt that leaves no token is refused with its length; otherwise the completion is cut."""
+async def test_the_context_length_limits_prompt_and_completion() -> None:
+    """A prompt that fills the context is refused with its length. Otherwise the completion is truncated."""
     engine = always("a b c", context_length=8)
     texts, _, deltas = await complete(engine, generation("x y"))
     assert (texts, deltas[-1].finish_reason) == (["a "], "length")
@@ -127,8 +129,8 @@ async def test_the_context_bounds_prompt_and_completion() -> None:
     assert refusal.value.needed == 13
 
 
-async def test_failures_come_before_and_amid() -> None:
-    """With failure rate 1 every call fails, about half of them after some text, the same way each time."""
+async def test_failures_happen_before_and_during_the_text() -> None:
+    """With failure rate 1 every call fails, about half of them after some text. A repeated call fails the same way."""
     counts: Counter[bool] = Counter()
     for seed in range(40):
         outcomes: list[int] = []
@@ -143,14 +145,14 @@ async def test_failures_come_before_and_amid() -> None:
     assert min(counts.values()) > 8
 
 
-async def test_garbage_is_of_no_use() -> None:
-    """With garbage rate 1 no sample holds an answer."""
+async def test_garbage_contains_no_answer() -> None:
+    """With garbage rate 1 no sample contains an answer."""
     texts, _, _ = await complete(ScriptedEngine(ScriptedOptions(garbage_rate=1.0)), generation(n=8))
     assert not any("answer" in text for text in texts)
 
 
-async def test_leaving_early_stops_it() -> None:
-    """A consumer that is cancelled or leaves frees the engine, which accounts for what it had generated."""
+async def test_leaving_early_stops_the_engine() -> None:
+    """The engine stops when its consumer is cancelled or leaves the block, and counts the tokens generated until then."""
     engine = always("a b c d e f", token_seconds=3600.0)
     async with engine.generate(generation()) as stream:
         assert engine.in_flight == 1
@@ -163,8 +165,8 @@ async def test_leaving_early_stops_it() -> None:
     assert (engine.in_flight, engine.aborted, engine.totals.completion_tokens) == (0, 2, 2)
 
 
-async def test_a_repeated_beginning_is_cached() -> None:
-    """Messages that an earlier prompt began with too count as cached."""
+async def test_a_repeated_prefix_is_cached() -> None:
+    """Messages that an earlier prompt also began with count as cached."""
     engine = always("ok")
     first = user_prompt("a long problem")
     longer = Prompt((*first.messages, Message(role="assistant", content="b"), Message(role="user", content="c")))

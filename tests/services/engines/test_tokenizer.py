@@ -1,4 +1,4 @@
-"""Tokenizers: the ids that llama.cpp itself would compute, and control tokens that text cannot forge."""
+"""Tokenizers: the same ids as llama.cpp's, and control tokens that text cannot forge."""
 
 import json
 from pathlib import Path
@@ -33,11 +33,11 @@ VARIED = (
 
 
 @pytest.mark.embedded
-def test_ids_are_those_of_llama_cpp(smollm2: ChatTokenizer) -> None:
-    """A text that llama.cpp tokenises itself matches our ids of it in the cache, all but the last, and is as long."""
+def test_ids_match_llama_cpp(smollm2: ChatTokenizer) -> None:
+    """Text tokenised by llama.cpp has as many tokens as our ids and reuses their cache entry, except for the last."""
     llama = Llama(EmbeddedOptions(model_path(SMOLLM2), context_length=256, slots=1, batch=64))
 
-    def counted(prompt: object) -> tuple[int, int]:
+    def prompt_and_cached_tokens(prompt: object) -> tuple[int, int]:
         events: list[Event] = []
         request = {"prompt": prompt, "n_predict": 1, "stream": True, "cache_prompt": True}
         llama.complete(request, lambda event: bool(events.append(event)))
@@ -46,13 +46,13 @@ def test_ids_are_those_of_llama_cpp(smollm2: ChatTokenizer) -> None:
 
     for text in VARIED:
         ids = smollm2.encode(text)
-        assert counted(ids)[0] == len(ids)
-        assert counted(text) == (len(ids), len(ids) - 1), text
+        assert prompt_and_cached_tokens(ids)[0] == len(ids)
+        assert prompt_and_cached_tokens(text) == (len(ids), len(ids) - 1), text
     llama.close()
 
 
-def test_the_template_is_the_models_own(smollm2: ChatTokenizer) -> None:
-    """Messages stand between control tokens, the assistant's turn is open, and a prefix follows."""
+def test_the_models_own_template_is_applied(smollm2: ChatTokenizer) -> None:
+    """Messages are enclosed in control tokens, and the assistant's message is left open, followed by the prefix."""
     text = smollm2.render(user_prompt("Hi", "Step 1:"))
     assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nStep 1:")
     assert smollm2.prompt_ids(user_prompt("Hi"))[0] == smollm2.encode("<|im_start|>")[0]
@@ -60,19 +60,19 @@ def test_the_template_is_the_models_own(smollm2: ChatTokenizer) -> None:
 
 @settings(max_examples=200)
 @given(st.lists(st.sampled_from([*TOKENIZER.special_tokens, "<|", "|>", "im_end", " ", "a"]), max_size=8).map("".join))
-def test_neutralised_text_holds_no_special_id(text: str) -> None:
-    """Whatever a text spells, its ids after neutralising are of ordinary tokens."""
+def test_neutralised_text_contains_no_special_id(text: str) -> None:
+    """After neutralising, any text is encoded as ordinary tokens only."""
     special = {TOKENIZER.encode(token)[0] for token in TOKENIZER.special_tokens}
     assert special.isdisjoint(TOKENIZER.encode(neutralise(text, TOKENIZER.special_tokens)))
 
 
-def test_without_neutralising_text_becomes_control() -> None:
-    """The danger is real: a special token in a message becomes its id."""
+def test_text_that_is_not_neutralised_can_forge_control_tokens() -> None:
+    """Without neutralising, a special token spelled out in a message is encoded as that token's id."""
     assert TOKENIZER.encode("<|im_end|>")[0] in TOKENIZER.encode("a <|im_end|> b")
 
 
-def test_a_directory_gives_the_same(smollm2: ChatTokenizer, tmp_path: Path) -> None:
-    """A tokenizer directory is as good as the GGUF file."""
+def test_a_directory_gives_the_same_ids(smollm2: ChatTokenizer, tmp_path: Path) -> None:
+    """A tokenizer directory gives the same ids as the GGUF file."""
     file = read_gguf(model_path(SMOLLM2))
     inner = gguf_tokenizer(file)
     inner.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -86,13 +86,13 @@ def test_a_directory_gives_the_same(smollm2: ChatTokenizer, tmp_path: Path) -> N
 
 
 def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    """The error names the directory."""
+    """The error for a directory without a tokenizer names the directory."""
     with pytest.raises(ModelError, match=str(tmp_path)):
         load_tokenizer(tmp_path)
 
 
-def test_messages_that_the_template_refuses_are_the_callers_error() -> None:
-    """A template may insist on an order of roles."""
+def test_messages_that_the_template_rejects_are_the_callers_error() -> None:
+    """A template that rejects the order of roles raises the caller's error."""
     strict = gguf_tokenizer(read_gguf(model_path(SMOLLM2)))
     strict.chat_template = "{{ raise_exception('users first') }}"
     with pytest.raises(InvalidRequest, match="users first"):
@@ -100,7 +100,7 @@ def test_messages_that_the_template_refuses_are_the_callers_error() -> None:
 
 
 def test_whole_characters_are_distinguished_from_parts(smollm2: ChatTokenizer) -> None:
-    """Tokens of plain text hold whole characters; those of a rare one do not."""
+    """Tokens of plain text hold whole characters. Tokens of a rare character hold only parts of it."""
     assert not smollm2.splits_characters(smollm2.encode("plain text"))
     assert smollm2.splits_characters(smollm2.encode("\N{GRINNING FACE}"))
 
@@ -115,6 +115,6 @@ def test_whole_characters_are_distinguished_from_parts(smollm2: ChatTokenizer) -
     ],
 )
 def test_text_is_split_as_the_model_was_trained(name: str, pieces: list[str]) -> None:
-    """Digits and spaces are grouped differently by each family."""
+    """Each model family groups digits and spaces in its own way."""
     split = PRE_TOKENIZERS[name].pre_tokenize_str("I'll add 1234,  x\n")
     assert [piece for piece, _ in split] == pieces

@@ -1,4 +1,4 @@
-"""The application of every service: problem details, limits, and requests that have ids and are counted and logged."""
+"""The application of every service: problem details, body limits, request ids, health checks and metrics."""
 
 import json
 import shutil
@@ -26,11 +26,11 @@ from services.testing import serve
 pytestmark = pytest.mark.anyio
 
 LIMIT = 2048
-SECRET = "hunter2"  # noqa: S105 - looked for in what leaves the service
+SECRET = "hunter2"  # noqa: S105 - must not appear in any response
 
 
 class Square(Request):
-    """A body with a little of everything that can be wrong."""
+    """A request body with a required literal, a bounded number and an optional text."""
 
     kind: Literal["square"]
     side: Annotated[float, Field(gt=0, le=100)]
@@ -38,7 +38,7 @@ class Square(Request):
 
 
 def routes() -> APIRouter:
-    """Routes that work, refuse and break."""
+    """Create routes that succeed, raise typed errors and raise an unexpected error."""
     router = APIRouter()
 
     @router.post("/square/{number}")
@@ -65,24 +65,24 @@ def routes() -> APIRouter:
 
 
 @asynccontextmanager
-async def _nothing(_app: FastAPI) -> AsyncGenerator[None]:
+async def _no_lifespan(_app: FastAPI) -> AsyncGenerator[None]:
     yield
 
 
-async def _down() -> None:
+async def _failing_check() -> None:
     raise NotFound("nobody home")
 
 
-async def _fine() -> None:
+async def _passing_check() -> None:
     return
 
 
-def an_app(checks: dict[str, Check] | None = None) -> FastAPI:
-    """A service with those routes."""
+def build_app(checks: dict[str, Check] | None = None) -> FastAPI:
+    """Create an application with the test routes."""
     return create_app(
         title="Test",
         settings=ServiceSettings(max_body_bytes=LIMIT),
-        lifespan=_nothing,
+        lifespan=_no_lifespan,
         routers=[routes()],
         checks=checks or {},
         service_metrics=ServiceMetrics(),
@@ -91,13 +91,13 @@ def an_app(checks: dict[str, Check] | None = None) -> FastAPI:
 
 @pytest.fixture(scope="module")
 async def client() -> AsyncGenerator[httpx.AsyncClient]:
-    """A client of a running service."""
-    async with serve(an_app()) as url, httpx.AsyncClient(base_url=url) as http:
+    """Run the application and yield a client of it."""
+    async with serve(build_app()) as url, httpx.AsyncClient(base_url=url) as http:
         yield http
 
 
 def problem(response: httpx.Response) -> dict[str, Any]:
-    """The problem object of an answer."""
+    """Return the problem object of a response, after checking its standard members."""
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
     assert body["status"] == response.status_code
@@ -108,7 +108,7 @@ def problem(response: httpx.Response) -> dict[str, Any]:
 
 
 async def test_a_good_request(client: httpx.AsyncClient) -> None:
-    """A valid request gets its response."""
+    """A valid request returns its response."""
     response = await client.post("/square/2", json={"kind": "square", "side": 3})
     assert (response.status_code, response.json()) == (200, {"number": 2, "area": 9.0})
 
@@ -132,7 +132,7 @@ async def test_a_good_request(client: httpx.AsyncClient) -> None:
     ],
 )
 async def test_invalid_bodies(client: httpx.AsyncClient, body: bytes, where: list[str | int], kind: str) -> None:
-    """An invalid body gets an error with its location and type, which does not repeat the body."""
+    """The error for an invalid body has its location and type, and does not repeat the body."""
     response = await client.post("/square/1", content=body, headers={"content-type": "application/json"})
     details = problem(response)
     assert (details["status"], details["code"]) == (422, "invalid_request")
@@ -143,20 +143,20 @@ async def test_invalid_bodies(client: httpx.AsyncClient, body: bytes, where: lis
 @pytest.mark.parametrize(
     ("side", "limit"), [(0, {"name": "side", "value": 0.0}), (101, {"name": "side", "value": 100.0}), ("x", None)]
 )
-async def test_a_bound_that_was_passed_is_named(client: httpx.AsyncClient, side: object, limit: object) -> None:
-    """The error of a number out of bounds names the bound."""
+async def test_a_violated_bound_is_named(client: httpx.AsyncClient, side: object, limit: object) -> None:
+    """The error for a number out of bounds names the bound."""
     response = await client.post("/square/1", json={"kind": "square", "side": side})
     assert problem(response).get("limit") == limit
 
 
 async def test_a_bad_path_parameter(client: httpx.AsyncClient) -> None:
-    """A path parameter is validated as a body is."""
+    """An invalid path parameter is reported like an invalid body."""
     response = await client.post("/square/one", json={"kind": "square", "side": 1})
     assert problem(response)["errors"] == [{"loc": ["path", "number"], "msg": IsStr(), "type": "int_parsing"}]
 
 
-async def test_long_names_are_cut(client: httpx.AsyncClient) -> None:
-    """An unknown field's name is repeated, but not at any length."""
+async def test_long_names_are_truncated(client: httpx.AsyncClient) -> None:
+    """The name of an unknown field is truncated in the error."""
     response = await client.post("/square/1", json={"kind": "square", "side": 1, "x" * 1500: 1})
     assert problem(response)["code"] == "invalid_request"
     assert len(response.content) < 1000
@@ -171,19 +171,19 @@ async def test_long_names_are_cut(client: httpx.AsyncClient) -> None:
         ("GET", "/missing", 404, "not_found"),
     ],
 )
-async def test_refusals(client: httpx.AsyncClient, method: str, path: str, status: int, code: str) -> None:
-    """Unknown paths and methods, and a service's own errors, are problems."""
+async def test_errors_are_problem_details(client: httpx.AsyncClient, method: str, path: str, status: int, code: str) -> None:
+    """Unknown paths and methods, and a service's own errors, return problem details."""
     details = problem(await client.request(method, path))
     assert (details["status"], details["code"]) == (status, code)
 
 
-async def test_wrong_methods_name_the_right_ones(client: httpx.AsyncClient) -> None:
-    """A 405 says which methods there are."""
+async def test_a_405_lists_the_allowed_methods(client: httpx.AsyncClient) -> None:
+    """A 405 lists the allowed methods."""
     assert (await client.get("/square/1")).headers["allow"] == "POST"
 
 
 async def test_retry_after(client: httpx.AsyncClient) -> None:
-    """The body has the exact time to wait, the header whole seconds, never zero."""
+    """The body holds the exact time to wait; the header holds whole seconds, at least one."""
     response = await client.get("/busy")
     assert problem(response) == IsPartialDict(
         status=503, code="overloaded", retry_after=0.2, limit={"name": "calls", "value": 3}
@@ -191,8 +191,8 @@ async def test_retry_after(client: httpx.AsyncClient) -> None:
     assert response.headers["retry-after"] == "1"
 
 
-async def test_a_defect_is_not_shown(client: httpx.AsyncClient) -> None:
-    """An unexpected error is a 500 that names the request and not the cause."""
+async def test_an_unexpected_error_is_not_disclosed(client: httpx.AsyncClient) -> None:
+    """An unexpected error is a 500 with the request id and without the cause."""
     response = await client.get("/broken")
     assert problem(response)["code"] == "internal_error"
     assert SECRET not in response.text
@@ -206,7 +206,7 @@ async def _chunks(size: int) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_large_bodies(client: httpx.AsyncClient, *, announced: bool) -> None:
-    """A body over the limit is refused with the limit, whether its length is announced or counted."""
+    """A body over the limit is refused with the limit, with or without a `Content-Length`."""
     content = b" " * (LIMIT + 64) if announced else _chunks(LIMIT + 64)
     response = await client.post("/square/1", content=content, headers={"content-type": "application/json"})
     details = problem(response)
@@ -215,20 +215,20 @@ async def test_large_bodies(client: httpx.AsyncClient, *, announced: bool) -> No
 
 
 async def test_a_body_at_the_limit(client: httpx.AsyncClient) -> None:
-    """The limit itself is allowed."""
+    """A body of exactly the maximum size is accepted."""
     body = json.dumps({"kind": "square", "side": 1}).encode().ljust(LIMIT)
     assert (await client.post("/square/1", content=body, headers={"content-type": "application/json"})).is_success
 
 
 async def test_request_ids(client: httpx.AsyncClient) -> None:
-    """A request keeps the id it comes with if that is well-formed, and always has one."""
+    """A well-formed request id is kept. A malformed one is replaced."""
     assert (await client.get("/nowhere", headers={"X-Request-ID": "mine-1"})).headers["x-request-id"] == "mine-1"
     for bad in ("a b", "x" * 129, "semi;colon", ""):
         assert (await client.get("/nowhere", headers={"X-Request-ID": bad})).headers["x-request-id"].startswith("req_")
 
 
-async def test_identity_travels(client: httpx.AsyncClient) -> None:
-    """The headers of a hop are those of the next, with less time left."""
+async def test_identity_is_passed_on(client: httpx.AsyncClient) -> None:
+    """The headers for the next hop equal the received ones, except for a shorter deadline."""
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     sent = {"X-Request-ID": "r1", "X-Session-ID": "solve_1", "X-Call-ID": "c1", "traceparent": trace}
     body = (await client.get("/who", headers={**sent, "X-Deadline-Ms": "5000"})).json()
@@ -238,8 +238,8 @@ async def test_identity_travels(client: httpx.AsyncClient) -> None:
     assert 3 < body["remaining"] <= 5
 
 
-async def test_identity_is_made_up(client: httpx.AsyncClient) -> None:
-    """Missing or malformed ids are replaced, a malformed trace is dropped, and no deadline is none."""
+async def test_missing_or_malformed_identity_is_replaced(client: httpx.AsyncClient) -> None:
+    """Missing and malformed ids are replaced, and a malformed trace is dropped. Without a header there is no deadline."""
     sent = {"X-Session-ID": "a b", "X-Call-ID": "<b>", "traceparent": "00-x"}
     response = await client.get("/who", headers=sent)
     headers, request_id = response.json()["headers"], response.headers["x-request-id"]
@@ -249,22 +249,22 @@ async def test_identity_is_made_up(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("bad", ["0", "-1", "1.5", "abc", "", "9" * 30, "86400001", "+5", "\u00b2", "1_000"])
 async def test_bad_deadlines(client: httpx.AsyncClient, bad: str) -> None:
-    """A deadline that is not a whole number of milliseconds is refused, not ignored."""
+    """A deadline that is not a whole number of milliseconds in range is refused."""
     details = problem(await client.get("/who", headers=[(b"X-Deadline-Ms", bad.encode("latin-1"))]))
     assert details["errors"] == [{"loc": ["header", "X-Deadline-Ms"], "msg": IsStr(), "type": "deadline"}]
 
 
 async def test_health(client: httpx.AsyncClient) -> None:
-    """The process answers, and a service that needs nothing is ready."""
+    """`/healthz` responds, and a service without checks is ready."""
     assert (await client.get("/healthz")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json() == {"ready": True, "checks": {}}
 
 
 @pytest.mark.parametrize(("required", "status", "state"), [(True, 503, "down"), (False, 200, "degraded")])
 async def test_readiness(*, required: bool, status: int, state: str) -> None:
-    """A service is ready iff what it requires works; the rest is degraded."""
-    checks = {"actor": Check(_fine), "critic": Check(_down, required=required)}
-    async with serve(an_app(checks)) as url, httpx.AsyncClient(base_url=url) as http:
+    """A failed required check makes the service unready. A failed optional check is reported as degraded."""
+    checks = {"actor": Check(_passing_check), "critic": Check(_failing_check, required=required)}
+    async with serve(build_app(checks)) as url, httpx.AsyncClient(base_url=url) as http:
         response = await http.get("/readyz")
     assert response.status_code == status
     assert response.json() == {"ready": not required, "checks": {"actor": "ok", "critic": state}}
@@ -272,7 +272,7 @@ async def test_readiness(*, required: bool, status: int, state: str) -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 async def test_metrics_pass_promtool(client: httpx.AsyncClient) -> None:
-    """`/metrics` is well-formed and well-named, and counts requests by route template."""
+    """`promtool` accepts `/metrics`, which counts requests by route template."""
     await client.post("/square/2", json={"kind": "square", "side": 3})
     await client.get("/broken")
     await client.get("/nowhere/else")
@@ -289,12 +289,12 @@ async def test_metrics_pass_promtool(client: httpx.AsyncClient) -> None:
 
 
 def test_two_applications_do_not_share_metrics() -> None:
-    """Several applications live in one process."""
-    assert an_app() is not an_app()
+    """Two applications can be created in one process."""
+    assert build_app() is not build_app()
 
 
 def test_every_error_has_its_own_code() -> None:
-    """Each class of the error tree says its status, and none but `ContextExceeded` shares a code."""
+    """Every class directly below the root has its own code and an HTTP error status."""
     kinds = CounterpointError.__subclasses__()
     assert len({kind.code for kind in kinds}) == len(kinds)
     assert all(400 <= kind.status < 600 for kind in kinds)

@@ -1,4 +1,4 @@
-"""A service that does not speak HTTP is a typed error at its boundary, whatever it sends instead."""
+"""A service that responds with broken HTTP raises a typed error, whatever it sends."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ BROKEN = {
 
 @asynccontextmanager
 async def client_of(answer: bytes) -> AsyncGenerator[httpx.AsyncClient]:
-    """Yield a client of a server that answers every connection with these bytes."""
+    """Run a server that sends `answer` on every connection; yield a client of it."""
 
     async def handle(stream: SocketStream) -> None:
         async with stream:
@@ -57,16 +57,16 @@ async def read(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-async def test_a_stream_of_broken_http_is_a_failed_engine(answer: bytes):
-    """The error names the service; no exception of a transport library escapes."""
+async def test_broken_http_on_a_stream_is_engine_failed(answer: bytes):
+    """Broken HTTP raises `EngineFailed` with the service's address, never an exception of the transport library."""
     async with client_of(answer) as client:
         with pytest.raises(EngineFailed, match=r"127\.0\.0\.1"):
             await read(client)
 
 
 @pytest.mark.parametrize("name", ["chunk size", "status line", "another protocol", "long header", "two lengths"])
-async def test_a_short_request_to_broken_http_is_a_failed_engine(name: str):
-    """The service can be reached, so it is not `NotReady`."""
+async def test_broken_http_on_a_short_request_is_engine_failed(name: str):
+    """The error is `EngineFailed` and not `NotReady`, since the service can be reached."""
     async with client_of(BROKEN[name]) as client:
         with pytest.raises(EngineFailed, match=r"127\.0\.0\.1"), anyio.fail_after(5):
             await fetch(client, "GET", "/v1/model")

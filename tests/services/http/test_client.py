@@ -1,4 +1,4 @@
-"""The client between services against real servers: events, typed errors, repeats, hang-ups, and what travels along."""
+"""The client between services, against real servers: events, typed errors, retries, disconnects, call headers."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -34,7 +34,7 @@ from services.testing import serve, wait_until
 pytestmark = pytest.mark.anyio
 
 NOWHERE = "http://127.0.0.1:9"
-"""A port that nothing listens on."""
+"""The URL of a port without a listener."""
 
 
 class Body(Reply):
@@ -52,7 +52,7 @@ class Result(Reply):
 
 @dataclass
 class Service:
-    """A service with a configurable response, which counts its requests."""
+    """A service with a configurable response that counts its requests."""
 
     refusals: list[CounterpointError] = field(default_factory=list[CounterpointError])
     chunks: list[bytes] = field(default_factory=list[bytes])
@@ -65,7 +65,7 @@ class Service:
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
     def app(self) -> FastAPI:
-        """Its routes."""
+        """Create the application."""
         app = FastAPI()
         error_responses.install(app)
 
@@ -108,7 +108,7 @@ class Service:
 
 @asynccontextmanager
 async def client_of(service: Service) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client of a running service."""
+    """Run the service and yield a client of it."""
     async with serve(service.app()) as url:
         client = client_for(url)
         try:
@@ -118,18 +118,18 @@ async def client_of(service: Service) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def events_of(
-    client: httpx.AsyncClient, headers: dict[str, str] | None = None, seen: list[ServerSentEvent] | None = None
+    client: httpx.AsyncClient, headers: dict[str, str] | None = None, received: list[ServerSentEvent] | None = None
 ) -> list[ServerSentEvent]:
-    """Return the events of one call, which are also appended to `seen` as they arrive."""
-    received = [] if seen is None else seen
+    """Return the events of one call. Append them to `received` as they arrive."""
+    received = [] if received is None else received
     async with stream_events(client, "/call", Body(), headers or {}) as events:
         async for event in events:
             received.append(event)
     return received
 
 
-async def test_events_arrive_however_they_are_cut():
-    """Names, numbers and data, across chunks, between comments; a body and what it is are sent."""
+async def test_events_are_decoded_across_chunks():
+    """Events are decoded across chunks and comments. The request has a JSON body and the matching headers."""
     whole = encode("one", "a \u2603\nb", event_id="1") + PING + encode("two", "{}", event_id="2")
     service = Service(chunks=[whole[place : place + 3] for place in range(0, len(whole), 3)])
     async with client_of(service) as client:
@@ -139,8 +139,8 @@ async def test_events_arrive_however_they_are_cut():
     assert (service.headers["content-type"], service.headers["accept"]) == ("application/json", "text/event-stream")
 
 
-async def test_who_asks_travels_and_so_does_the_time_left():
-    """Request, session, call, trace and deadline are headers of the next hop."""
+async def test_the_call_context_is_sent_as_headers():
+    """The ids of request, session and call, the trace and the remaining time are sent as headers."""
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     service = Service()
     async with client_of(service) as client:
@@ -161,10 +161,10 @@ REFUSALS: list[tuple[CounterpointError, type[CounterpointError]]] = [
 
 
 @pytest.mark.parametrize(("refusal", "kind"), REFUSALS, ids=lambda value: getattr(value, "code", ""))
-async def test_a_refusal_is_the_error_that_was_raised_and_is_not_repeated(
+async def test_an_error_response_raises_the_same_error_without_a_retry(
     refusal: CounterpointError, kind: type[CounterpointError]
 ):
-    """With its detail, its limit and what is needed; a wait that is too long is the caller's to decide."""
+    """An error response raises the same error, without a retry if it is permanent or its `Retry-After` is too long."""
     service = Service(refusals=[refusal])
     async with client_of(service) as client:
         with pytest.raises(kind) as raised:
@@ -181,16 +181,16 @@ async def test_a_refusal_is_the_error_that_was_raised_and_is_not_repeated(
 
 
 @pytest.mark.parametrize("busy", [Overloaded("full", retry_after=0.01), Overloaded("full"), NotReady("loading")], ids=str)
-async def test_a_service_that_is_busy_for_a_moment_is_called_again(busy: CounterpointError):
-    """One more try is enough where the service has room by then."""
+async def test_a_busy_service_is_retried(busy: CounterpointError):
+    """`Overloaded` and `NotReady` are retried until a try succeeds."""
     service = Service(refusals=[busy] * (TRIES - 1), chunks=[encode("one", "")])
     async with client_of(service) as client:
         assert [event.event for event in await events_of(client)] == ["one"]
     assert service.requests == TRIES
 
 
-async def test_a_service_that_stays_busy_is_given_up():
-    """After so many tries its own words are the error."""
+async def test_retries_end_after_the_last_try():
+    """After `TRIES` attempts the last error of the service is raised."""
     service = Service(refusals=[Overloaded(f"full {number}", retry_after=0.01) for number in range(9)])
     async with client_of(service) as client:
         with pytest.raises(Overloaded, match=f"full {TRIES - 1}"):
@@ -198,8 +198,8 @@ async def test_a_service_that_stays_busy_is_given_up():
     assert service.requests == TRIES
 
 
-async def test_nobody_there_is_not_ready():
-    """Nothing could be sent, on a stream as on a short request."""
+async def test_an_unreachable_service_is_not_ready():
+    """A service that cannot be reached raises `NotReady`, both on a stream and on a short request."""
     client = client_for(NOWHERE)
     try:
         with pytest.raises(NotReady, match="cannot be reached"):
@@ -210,18 +210,18 @@ async def test_nobody_there_is_not_ready():
         await client.aclose()
 
 
-async def test_a_stream_that_breaks_keeps_what_came_and_then_raises():
-    """The events before the break are whole; the break is the engine's failure."""
+async def test_a_broken_stream_yields_its_events_and_then_raises():
+    """A broken stream yields its complete events and then raises `EngineFailed`."""
     service = Service(chunks=[encode("one", "1"), b"event: two\ndata: 2"], breaking=True)
-    seen: list[ServerSentEvent] = []
+    received: list[ServerSentEvent] = []
     async with client_of(service) as client:
         with pytest.raises(EngineFailed):
-            await events_of(client, seen=seen)
-    assert [event.event for event in seen] == ["one"]
+            await events_of(client, received=received)
+    assert [event.event for event in received] == ["one"]
 
 
-async def test_an_error_in_a_stream_is_the_error_that_was_raised():
-    """Its problem object is read as a refusal is; one that cannot be read is still an error."""
+async def test_an_error_event_raises_the_same_error():
+    """The problem object of an `error` event raises the same error. One that cannot be parsed raises `EngineFailed`."""
     problem = Overloaded("full", retry_after=2).problem().model_dump_json()
     for data, kind in ((problem, Overloaded), ("{}", EngineFailed), ("<html>", EngineFailed)):
         async with client_of(Service(chunks=[encode("error", data), encode("late", "")])) as client:
@@ -229,7 +229,7 @@ async def test_an_error_in_a_stream_is_the_error_that_was_raised():
                 await events_of(client)
 
 
-STRANGE: list[tuple[Response, type[CounterpointError]]] = [
+FOREIGN_ERRORS: list[tuple[Response, type[CounterpointError]]] = [
     (Response("<html>Bad gateway</html>", status_code=502), EngineFailed),
     (Response('{"error": "unauthorized"}', status_code=401, media_type="application/json"), EngineFailed),
     (Response("", status_code=500), EngineFailed),
@@ -237,17 +237,17 @@ STRANGE: list[tuple[Response, type[CounterpointError]]] = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "kind"), STRANGE, ids=["502", "401", "500", "404"])
-async def test_an_error_of_somebody_else_is_the_engines_failure(answer: Response, kind: type[CounterpointError]):
-    """The page of a proxy has no problem details; the error names its status."""
+@pytest.mark.parametrize(("answer", "kind"), FOREIGN_ERRORS, ids=["502", "401", "500", "404"])
+async def test_an_error_without_problem_details_is_engine_failed(answer: Response, kind: type[CounterpointError]):
+    """An error response without problem details, such as a proxy's page, raises `EngineFailed` with the status."""
     async with client_of(Service(answer=answer)) as client:
-        for asking in (lambda: events_of(client), lambda: fetch(client, "GET", "/thing")):
+        for request in (lambda: events_of(client), lambda: fetch(client, "GET", "/thing")):
             with pytest.raises(kind, match=str(answer.status_code)):
-                await asking()
+                await request()
 
 
-async def test_an_unknown_code_of_a_newer_service_is_an_error_all_the_same():
-    """The problem object is ours, its code is not."""
+async def test_an_unknown_error_code_is_an_internal_error():
+    """A problem object with an unknown code, as from a newer service, raises `InternalError` with its detail."""
     problem = {**InternalError("news").problem().body(), "code": "from_the_future", "status": 418, "more": [1]}
     answer = Response(json.dumps(problem), status_code=418, media_type=error_responses.MEDIA_TYPE)
     async with client_of(Service(answer=answer)) as client:
@@ -255,8 +255,8 @@ async def test_an_unknown_code_of_a_newer_service_is_an_error_all_the_same():
             await events_of(client)
 
 
-async def test_leaving_a_stream_is_noticed_by_the_service():
-    """The work behind it stops, both at the end of its block and on cancellation."""
+async def test_leaving_a_stream_stops_the_service():
+    """Leaving the block and cancellation both stop the work of the service."""
     service = Service(forever=True)
     async with client_of(service) as client:
         async with stream_events(client, "/call", Body(), {}) as events:
@@ -272,8 +272,8 @@ async def test_leaving_a_stream_is_noticed_by_the_service():
     assert service.requests == 2
 
 
-async def test_a_short_request_gives_its_json():
-    """And the error that the service answered with, and an error where there is no JSON."""
+async def test_a_short_request_returns_its_json():
+    """A short request returns the JSON. It raises the service's error, or `EngineFailed` if the body is not JSON."""
     service = Service()
     async with client_of(service) as client:
         well: Any = await fetch(client, "GET", "/thing")

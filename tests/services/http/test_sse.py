@@ -1,4 +1,4 @@
-"""Server-sent events: what is encoded is decoded, however the bytes are cut; the rest is the standard's."""
+"""Server-sent events: encoded events are decoded across any chunks, and other streams as the standard specifies."""
 
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
@@ -17,23 +17,23 @@ NAMES = st.text("abcdefghijklmnopqrstuvwxyz._", min_size=1, max_size=12)
 EVENTS = st.lists(st.tuples(NAMES, TEXTS, st.integers(0, 10**6)), max_size=6)
 
 
-async def _pieces(stream: bytes, cuts: Sequence[int]) -> AsyncIterator[bytes]:
+async def _chunks(stream: bytes, cuts: Sequence[int]) -> AsyncIterator[bytes]:
     for start, end in pairwise((0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream))):
         yield stream[start:end]
 
 
 def read(stream: bytes, cuts: Sequence[int] = ()) -> list[ServerSentEvent]:
-    """The events of a byte stream that arrives in pieces."""
+    """Decode a byte stream that arrives in chunks, split at `cuts`."""
 
     async def collect() -> list[ServerSentEvent]:
-        return [event async for event in sse.decode(_pieces(stream, cuts))]
+        return [event async for event in sse.decode(_chunks(stream, cuts))]
 
     return anyio.run(collect)
 
 
 @given(EVENTS, st.lists(st.integers(0, 2000), max_size=30))
 def test_round_trip(events: list[tuple[str, str, int]], cuts: list[int]) -> None:
-    """Every event comes back whole and in order, wherever the stream is cut; line breaks inside data become LF."""
+    """Encoded events are decoded whole and in order, however the stream is split. Line breaks in data become LF."""
     stream = b"".join(sse.encode(name, data, event_id=str(number)) for name, data, number in events)
     expected = [
         ServerSentEvent(name, data.replace("\r\n", "\n").replace("\r", "\n"), str(number)) for name, data, number in events
@@ -42,8 +42,8 @@ def test_round_trip(events: list[tuple[str, str, int]], cuts: list[int]) -> None
 
 
 @given(EVENTS, st.sampled_from([b"\r", b"\r\n"]), st.lists(st.integers(0, 2000), max_size=30))
-def test_line_ends(events: list[tuple[str, str, int]], end: bytes, cuts: list[int]) -> None:
-    """CR and CRLF end lines as LF does, cut between the two or not, and a final CR is waited for by nobody."""
+def test_cr_and_crlf_end_lines(events: list[tuple[str, str, int]], end: bytes, cuts: list[int]) -> None:
+    """CR and CRLF end lines like LF, even if the stream is split between the two. A final CR ends its line at once."""
     stream = b"".join(sse.encode(name, data) for name, data, _ in events)
     assert read(stream.replace(b"\n", end), cuts) == read(stream)
 
@@ -64,14 +64,14 @@ def test_line_ends(events: list[tuple[str, str, int]], end: bytes, cuts: list[in
         (b"", []),
     ],
 )
-def test_the_standard(stream: bytes, expected: list[ServerSentEvent]) -> None:
-    """Comments, bare fields, repeated data, ids that last, byte order marks and unfinished events are read as specified."""
+def test_decoding_follows_the_standard(stream: bytes, expected: list[ServerSentEvent]) -> None:
+    """Comments, bare fields, repeated data, last ids, byte order marks and unfinished events follow the standard."""
     assert read(stream) == expected
     assert read(stream, range(len(stream))) == expected
 
 
 def test_a_model_is_one_line() -> None:
-    """A model's JSON is one data line, so that clients that read line by line work."""
+    """A model's JSON is one data line, for clients that read line by line."""
 
     class Note(BaseModel):
         text: str

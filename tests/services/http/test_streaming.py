@@ -1,4 +1,4 @@
-"""Responses that own their work: hang-ups, errors, silence and slow readers, over real connections."""
+"""Responses that own their work: disconnects, errors, pings and slow readers, over real connections."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ class Tick(Reply):
 
 @dataclass
 class Work:
-    """The behaviour of a test's route, and its outcome."""
+    """The behaviour of the test routes, and its outcome."""
 
     events: int = 1
     failing: Exception | None = None
@@ -40,7 +40,7 @@ class Work:
     ended: list[str] = field(default_factory=list[str])
 
     async def produce(self, emit: Emit) -> None:
-        """Emit, then fail, go on forever, or end."""
+        """Emit the events, then fail, run forever or end."""
         self.running += 1
         try:
             for number in range(1, self.events + 1):
@@ -58,18 +58,18 @@ class Work:
             self.running -= 1
 
     async def make(self) -> Tick:
-        """The same, for one object."""
+        """Run `produce` without a stream and return one object."""
 
-        async def nobody(_: object) -> None:
+        async def discard(_: object) -> None:
             return
 
-        await self.produce(nobody)
+        await self.produce(discard)
         return Tick()
 
 
 @asynccontextmanager
 async def serving(work: Work) -> AsyncGenerator[httpx.AsyncClient]:
-    """A service whose `/stream` and `/plain` do the work."""
+    """Run a service whose routes `/stream` and `/plain` do the work; yield a client of it."""
     app = FastAPI()
     error_responses.install(app)
 
@@ -86,16 +86,16 @@ async def serving(work: Work) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("path", ["/stream", "/plain"])
-async def test_a_hang_up_cancels_the_work(path: str):
-    """Work is cancelled as soon as its client is gone, streamed or not."""
+async def test_a_disconnect_cancels_the_work(path: str):
+    """The work is cancelled when its client disconnects, both for a stream and for a plain response."""
     work = Work(forever=True)
     async with serving(work) as client, anyio.create_task_group() as group:
 
-        async def ask() -> None:
+        async def read() -> None:
             async with client.stream("GET", path) as response:
                 await response.aread()
 
-        group.start_soon(ask)
+        group.start_soon(read)
         await wait_until(lambda: work.running == 1)
         group.cancel_scope.cancel()
     await wait_until(lambda: work.ended == ["cancelled"])
@@ -103,7 +103,7 @@ async def test_a_hang_up_cancels_the_work(path: str):
 
 
 async def test_a_stream_ends_with_its_work():
-    """Events carry their number as id, their type as name."""
+    """A stream ends when its work ends. The id of an event is its `seq` and its name is its `type`."""
     work = Work(events=2)
     async with serving(work) as client:
         response = await client.get("/stream")
@@ -119,8 +119,8 @@ async def test_a_stream_ends_with_its_work():
 
 
 @pytest.mark.parametrize("path", ["/stream", "/plain"])
-async def test_an_error_before_the_first_event_is_a_plain_answer(path: str):
-    """With its status, its headers and its problem object."""
+async def test_an_error_before_the_first_event_is_a_plain_response(path: str):
+    """An error before the first event is a plain response with its status, headers and problem object."""
     async with serving(Work(events=0, failing=Overloaded("full", retry_after=3))) as client:
         response = await client.get(path)
     assert response.status_code == 503
@@ -130,7 +130,7 @@ async def test_an_error_before_the_first_event_is_a_plain_answer(path: str):
 
 @pytest.mark.parametrize("failing", [Overloaded("full"), ZeroDivisionError("a secret")], ids=["typed", "defect"])
 async def test_an_error_after_the_first_event_is_the_last_event(failing: Exception):
-    """The stream ends with it; the message of a defect is not shown."""
+    """A later error ends the stream as an `error` event. The message of an unexpected error is not disclosed."""
     async with serving(Work(events=1, failing=failing)) as client:
         response = await client.get("/stream")
     assert response.status_code == 200
@@ -140,19 +140,19 @@ async def test_an_error_after_the_first_event_is_the_last_event(failing: Excepti
     assert ('"code":"overloaded"' in last) is isinstance(failing, Overloaded)
 
 
-async def test_silence_is_filled_with_comments():
-    """So that proxies keep the connection."""
+async def test_pings_are_sent_between_events():
+    """Comments are sent while there are no events, so that proxies keep the connection open."""
     async with serving(Work(forever=True)) as client, client.stream("GET", "/stream") as response:
-        seen = b""
+        received = b""
         async for chunk in response.aiter_raw():
-            seen += chunk
-            if seen.count(PING) >= 2:
+            received += chunk
+            if received.count(PING) >= 2:
                 break
-    assert seen.startswith(b"id: 1\nevent: tick\n")
+    assert received.startswith(b"id: 1\nevent: tick\n")
 
 
-async def test_a_slow_reader_holds_the_producer_back():
-    """A client that does not read stops the work after a bounded number of events, and loses none when it reads on."""
+async def test_a_slow_reader_suspends_the_work():
+    """A client that does not read suspends the work after a bounded number of events, and loses none of them."""
     work = Work(events=3_000, filler="x" * 10_000)
     async with serving(work) as client:
         host, port = client.base_url.host, client.base_url.port
@@ -166,23 +166,23 @@ async def test_a_slow_reader_holds_the_producer_back():
     assert b"".join(received).count(b"event: tick") == work.events
 
 
-async def test_work_that_says_nothing_is_a_defect():
-    """A stream needs one event at least; without it there is nothing to begin an answer with."""
+async def test_work_without_events_is_an_internal_error():
+    """Work that ends without an event is an internal error, since a stream begins with its first event."""
     async with serving(Work(events=0)) as client:
         response = await client.get("/stream")
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
 
 
-async def test_the_last_events_of_work_that_fails_are_not_lost():
-    """Whatever was emitted before the error arrives before it, in order."""
+async def test_events_before_an_error_are_delivered():
+    """All events emitted before an error are delivered before it, in order."""
     async with serving(Work(events=200, failing=Overloaded("full"))) as client:
         response = await client.get("/stream")
     names = [line for line in response.text.splitlines() if line.startswith(("id: ", "event: error"))]
     assert names == [*(f"id: {number}" for number in range(1, 201)), "event: error"]
 
 
-async def test_a_hang_up_while_the_buffer_is_full_cancels_the_work():
-    """A client that never reads and then leaves does not hold the producer for ever."""
+async def test_a_disconnect_with_a_full_buffer_cancels_the_work():
+    """The work is cancelled when a client disconnects without having read anything."""
     work = Work(events=3_000, filler="x" * 10_000)
     async with serving(work) as client:
         port = client.base_url.port

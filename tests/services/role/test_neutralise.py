@@ -1,4 +1,4 @@
-"""Neutralising: control tokens in text that others wrote stay text."""
+"""Neutralising: control tokens spelled out in untrusted text stay text."""
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ def test_no_special_token_is_left(text: str) -> None:
 
 
 @given(TEXTS)
-def test_twice_is_once(text: str) -> None:
+def test_neutralising_is_idempotent(text: str) -> None:
     """Neutralising is idempotent, with and without a list of tokens."""
     for tokens in (TOKENS, ()):
         once = neutralise(text, tokens)
@@ -28,7 +28,7 @@ def test_twice_is_once(text: str) -> None:
 
 @given(TEXTS)
 def test_only_breaks_are_added(text: str) -> None:
-    """The text can be read back by dropping what was added; text without special tokens is untouched."""
+    """Removing the added breaks restores the text. Text without special tokens is unchanged."""
     broken = neutralise(text, TOKENS)
     assert broken.replace(BREAK, "") == text.replace(BREAK, "")
     if not any(token in text for token in TOKENS):
@@ -50,11 +50,11 @@ def test_only_breaks_are_added(text: str) -> None:
     ],
 )
 def test_well_known_markers_are_broken_without_a_list(marker: str) -> None:
-    """An engine that reports no special tokens is still protected from the common templates' markers."""
+    """Markers of common templates are broken even if the engine reports no special tokens."""
     assert neutralise(f"a {marker} b", ()) == f"a {marker[0]}{BREAK}{marker[1:]} b"
 
 
 @pytest.mark.parametrize("text", ["1 < 2 and |x| > 3", "[1, 2]", "a <b> c", "f(x) = <x, y>"])
-def test_mathematics_is_left_alone(text: str) -> None:
-    """Ordinary mathematics holds no marker."""
+def test_mathematics_is_unchanged(text: str) -> None:
+    """Ordinary mathematics is unchanged, since it contains no marker."""
     assert neutralise(text, ()) == text
