@@ -7,11 +7,11 @@ _MARKED = re.compile(r"####\s*([^\n]+)")
 _BOXED = "\\boxed"
 
 MAX_ANSWER_CHARS = 512
-"""Longer than any answer to a problem; a longer statement is not an answer."""
+"""Maximum length of an answer; a longer statement is not treated as one."""
 
 
 def answer_of(text: str) -> str | None:
-    r"""Return the last `\\boxed{...}` with its braces balanced, else the last `The answer is ...`, `#### ...` or None."""
+    r"""Return the last balanced `\\boxed{...}`, else the last `The answer is ...`, else the last `#### ...`, else None."""
     statement = _boxed(text)
     for pattern in (_STATED, _MARKED):
         if statement is None:
@@ -24,7 +24,7 @@ def answer_of(text: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    """Return the content of the last complete box."""
+    """Return the content of the last complete box, or None."""
     for at in reversed([match.end() for match in re.finditer(re.escape(_BOXED) + r"\s*\{", text)]):
         depth = 1
         for place, character in enumerate(text[at:], start=at):

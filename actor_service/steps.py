@@ -1,8 +1,8 @@
-"""The steps of a solution, while it is written and afterwards, with the same result.
+"""Splitting of solutions into steps, incrementally or all at once, with the same result.
 
-A line that begins with `Step 3` (or `**Step 3`) opens a step, which continues until the next such line. Without such lines
-every line that is not blank is a step, as in the published data (arXiv 2411.16579). The line that states the answer is
-always a step of its own.
+A line that begins with `Step 3` (or `**Step 3`) starts a step, which continues until the next such line. Without such
+lines, every non-blank line is a step, as in the published data (arXiv 2411.16579). The line that states the answer always
+starts a new step.
 """
 
 import re
@@ -15,9 +15,9 @@ _LINE = re.compile(r"[^\n]*\n?")
 
 
 class StepWriter:
-    """The steps of a solution while it is written, each returned once it is complete. Only the last line is read twice.
+    """An incremental splitter that returns each step as soon as it is complete. Only an unfinished line is parsed again.
 
-    `starts` has the position of each step in the text. Everything after the start of the `MAX_STEPS`th step is part of it.
+    `starts` lists the positions of the steps in the text. The `MAX_STEPS`th step extends to the end of the text.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class StepWriter:
         self._marked = False
 
     def feed(self, text: str) -> list[WrittenStep]:
-        """Add more text; return the steps that it completed."""
+        """Add text, and return the steps that it completes."""
         self.text += text
         for match in _LINE.finditer(self.text, self._line):
             start, line = match.start(), match.group()
@@ -44,11 +44,11 @@ class StepWriter:
         return self._complete(self.starts[1:])
 
     def close(self) -> list[WrittenStep]:
-        """End the text; return the last step, if there is one."""
+        """End the text, and return the last step, if there is one."""
         return self._complete([*self.starts[1:], len(self.text)])
 
     def _complete(self, ends: list[int]) -> list[WrittenStep]:
-        """Return the steps that have an end and were not returned before."""
+        """Return the steps with a known end that have not been returned before."""
         done = [
             WrittenStep(index=index, text=self.text[start:end].strip())
             for index, (start, end) in enumerate(zip(self.starts, ends, strict=False), start=1)
@@ -65,7 +65,7 @@ def steps_of(text: str) -> tuple[WrittenStep, ...]:
 
 
 def prefix_of(text: str, keep_steps: int) -> str:
-    """Return the exact beginning of `text` that holds its first `keep_steps` steps, up to where the next one starts."""
+    """Return the exact prefix of `text` with its first `keep_steps` steps, up to the start of the next one."""
     writer = StepWriter()
     writer.feed(text)
     if keep_steps <= 0 or not writer.starts:

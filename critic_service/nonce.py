@@ -1,8 +1,8 @@
 """The nonce in the markers around the actor's text in the critic's prompt.
 
-Text that pretends to end the solution and to speak for the critic cannot know the nonce: it is an HMAC of the problem and
-the call's seed under a secret of the service, and the actor never sees it. It does not depend on the solve's id, so the
-same problem and seed give the same prompt.
+Text that pretends to end the solution cannot contain the nonce: it is an HMAC of the problem and the call's seed under a
+secret of the service, and the actor never sees it. It does not depend on the solve's id, so the same problem and seed give
+the same prompt.
 """
 
 import hmac
@@ -21,10 +21,10 @@ def derive_nonce(secret: bytes, messages: tuple[Message, ...], seed: int | None)
 
 
 def fenced(text: str, nonce: str) -> str:
-    """Return `text` between its markers."""
+    """Return `text` between markers, with any nonce in it removed."""
     return f"<solution {nonce}>\n{without_nonce(text, nonce)}\n</solution {nonce}>"
 
 
 def without_nonce(text: str, nonce: str) -> str:
-    """Return `text` with a dash for the nonce wherever it occurs; parts that join up are no nonce either."""
+    """Return `text` with each nonce replaced by a dash, so that the parts around it cannot join into another."""
     return re.sub(re.escape(nonce), "-", text, flags=re.IGNORECASE)

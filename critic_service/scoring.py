@@ -1,7 +1,7 @@
-"""Probabilities from token log-probabilities.
+"""Label probabilities from token log-probabilities.
 
-At the token where a label begins, the mass of the likely tokens that begin one word is compared with the mass of those that
-begin the other: p = P(right word) / (P(right word) + P(wrong word)). The log-probabilities are those before any guide.
+At the token where a label begins, the mass of the likely tokens that begin the right word is compared with that of those
+that begin the wrong one: p = P(right) / (P(right) + P(wrong)). The log-probabilities are those before any guide.
 """
 
 import math
@@ -15,7 +15,7 @@ _LABEL_AT = re.compile(r'"(\d+)"\s*:\s*"([A-Za-z]+)|"label"\s*:\s*"([A-Za-z]+)')
 
 
 def probability(top: Sequence[tuple[str, float]], right: str, wrong: str) -> float | None:
-    """Return P(right) against P(wrong) from a token's alternatives; None if neither is among them."""
+    """Return P(right) / (P(right) + P(wrong)) from a token's alternatives; None if neither word is among them."""
     masses = {right: 0.0, wrong: 0.0}
     for token, logprob in top:
         letters = re.sub(r"^[^A-Za-z]+", "", token).lower()
@@ -27,7 +27,7 @@ def probability(top: Sequence[tuple[str, float]], right: str, wrong: str) -> flo
 
 
 def label_probabilities(tokens: Sequence[TokenLogprobs], right: str, wrong: str) -> list[float | None]:
-    """Return p(right) for each label of a JSON critique, in order of appearance in the generated text."""
+    """Return the probability of `right` for each label of a JSON critique, in the order of the generated text."""
     text = "".join(token.token for token in tokens)
     return [
         probability(token_at(tokens, match.start(match.lastindex or 0)).top, right, wrong)
@@ -36,14 +36,14 @@ def label_probabilities(tokens: Sequence[TokenLogprobs], right: str, wrong: str)
 
 
 def with_probabilities(labels: Sequence[StepLabel], probabilities: Sequence[float | None]) -> tuple[StepLabel, ...]:
-    """Return the labels with their probabilities; unchanged unless there is one for each."""
+    """Return the labels with their probabilities, or unchanged unless there is exactly one for each."""
     if len(probabilities) != len(labels):
         return tuple(labels)
     return tuple(label.model_copy(update={"p_correct": p}) for label, p in zip(labels, probabilities, strict=True))
 
 
 def token_at(tokens: Sequence[TokenLogprobs], place: int) -> TokenLogprobs:
-    """Return the token that holds the character at `place` of the text that the tokens make. Raises `IndexError`."""
+    """Return the token that contains the character at `place` in the joined text. Raises `IndexError`."""
     end = 0
     for token in tokens:
         end += len(token.token)

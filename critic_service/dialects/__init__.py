@@ -1,6 +1,6 @@
-"""Dialects of the critic: the questions and the parsers of the answers, each for one family of models.
+"""Dialects of the critic: the questions for one family of models, and the parsers of its answers.
 
-A dialect is a class with the methods of `base.CriticDialect`. It receives neutralised texts. A parser parses or raises
+A dialect implements `base.CriticDialect`, and receives neutralised texts. A parser returns a critique or raises
 `UnparsableCritique`; it never guesses.
 """
 
@@ -16,11 +16,11 @@ CHAT_DIALECTS: dict[str, CriticDialect] = {dialect.name: dialect for dialect in 
 """The dialects for instruct models, by name."""
 
 DIALECTS: dict[str, CriticDialect | None] = {**CHAT_DIALECTS, PocketCriticDialect.name: None}
-"""All dialects, by name; None for one that `dialect_of` makes for its model."""
+"""All dialects, by name; None for one that `dialect_of` creates for the model in the settings."""
 
 
 def dialect_of(settings: RoleSettings) -> CriticDialect:
-    """Return the dialect of the settings, a calibrated one for the pocket critic.
+    """Return the dialect named in the settings; that of the pocket critic is calibrated for the model.
 
     Raises `SettingsError`, `OSError`, `ValueError`.
     """

@@ -1,4 +1,4 @@
-"""The dialects for instruct models: a question after the fenced solution, and a guide for answers of JSON or one word."""
+"""The dialects for instruct models: a question after the fenced solution, answered as guided JSON, one word or free text."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -14,20 +14,20 @@ from services.engines.protocol import Guide, TokenLogprobs
 
 CHOICES = ("Correct", "Incorrect")
 MAX_EXPLANATION_CHARS = 400
-"""Longest guided explanation: enough for the first error, and affordable for a small critic."""
+"""Maximum length of a guided explanation: enough for the first error, and affordable for a small critic."""
 EXPLANATION = {"type": "string", "maxLength": MAX_EXPLANATION_CHARS}
 
 
 @dataclass(frozen=True, slots=True)
 class CriticChatDialect:
-    """The questions to an instruct model; `explanations` creates the one for explanations."""
+    """A dialect for instruct models; `explanations` creates the question for the depth `explain`."""
 
     name: str
     explanations: Callable[[Case, str], Question]
 
     def question(self, case: Case, depth: Depth, explain: str, *, scores: bool) -> Question:
         """Return the question for a depth. The nonce is removed from the explanations that the critic writes."""
-        del scores  # the answer is always written
+        del scores  # answers are always generated
         if depth == "verdict":
             return verdict(case)
         question = labels(case) if depth == "labels" else self.explanations(case, explain)
@@ -43,14 +43,14 @@ class CriticChatDialect:
 
 
 def add_label_probabilities(critique: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
-    """Return the critique with the probabilities of its labels, from the tokens that were written."""
+    """Return the critique with the probabilities of its labels, computed from the generated tokens."""
     scored = with_probabilities(critique.labels, label_probabilities(tokens, RIGHT, WRONG))
     final = "incorrect" if critique.verdict == "incorrect" and critique.first_error is None else None
     return build_critique(critique.depth, scored, critique.explanations, final)
 
 
 def add_verdict_probability(critique: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
-    """Return the critique with the probability of its word; without one the word alone decides the verdict."""
+    """Return the critique with p_correct, which decides the verdict; without log-probabilities the verdict is unchanged."""
     p = probability(tokens[0].top, *CHOICES) if tokens else None
     decided = critique.verdict if p is None else ("correct" if p >= PRIOR else "incorrect")
     return critique.model_copy(update={"verdict": decided, "p_correct": p})
@@ -69,14 +69,14 @@ def verdict(case: Case) -> Question:
 
 
 def labels(case: Case) -> Question:
-    """Ask for a label for each step, in one guided answer."""
+    """Ask for a label for each step, as guided JSON."""
     count = len(case.steps)
     text = f"Label each of the {count} steps as {RIGHT} or {WRONG}. Reply with JSON: step number to label."
     return _question(case, text, _label_schema(count), "labels", parse_labels)
 
 
 def explain_structured(case: Case, explain: str) -> Question:
-    """Ask for labels and explanations as guided JSON: of the first error, or of every step."""
+    """Ask for labels and an explanation of the first error or of every step, as guided JSON."""
     count = len(case.steps)
     if explain == "all":
         entry = _object({"explanation": EXPLANATION, "label": {"enum": [RIGHT, WRONG]}})
@@ -92,7 +92,7 @@ def explain_structured(case: Case, explain: str) -> Question:
 
 
 def explain_mathcritique(case: Case, explain: str) -> Question:
-    """Ask for the published format (arXiv 2411.16579), in free text."""
+    """Ask for the published format (arXiv 2411.16579), as free text."""
     stop = " Stop after the first wrong step." if explain == "first" else ""
     text = (
         f"Go through the {len(case.steps)} steps in order. For each write three lines:\nStep sentence: the step repeated\n"
@@ -109,7 +109,7 @@ MATHCRITIQUE = CriticChatDialect("mathcritique", explain_mathcritique)
 def _question(
     case: Case, text: str, schema: dict[str, Any] | None, depth: Depth, parse: Callable[[str, int], tuple[Any, ...]]
 ) -> Question:
-    """Return a question whose answer `parse` reads as labels, explanations and possibly the label of the final answer."""
+    """Return a question whose answer `parse` turns into labels, explanations and possibly the label of the final answer."""
 
     def critique(answer: str) -> Critique:
         return build_critique(depth, *parse(answer, len(case.steps)))

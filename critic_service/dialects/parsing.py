@@ -1,4 +1,4 @@
-"""Parsers of a critic's output: they parse or raise, and never guess."""
+"""Parsers of a critic's output: they return what the text says or raise `UnparsableCritique`, and never guess."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class UnparsableCritique(Exception):
-    """The critic's output is not in its dialect; `offending` is the beginning of the text."""
+    """Critic output that is not in the expected format; `offending` is the beginning of the text."""
 
     def __init__(self, reason: str, offending: str) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class UnparsableCritique(Exception):
 
 
 def label_of(word: str) -> Label:
-    """Return the label that a word stands for, in any case, with a period or asterisks. Raises `UnparsableCritique`."""
+    """Return the label for a word, ignoring case, periods, asterisks and underscores. Raises `UnparsableCritique`."""
     label = _LABELS.get(word.strip().strip("*_.").lower())
     if label is None:
         raise UnparsableCritique("not a label", word)
@@ -40,7 +40,7 @@ def label_of(word: str) -> Label:
 
 
 def parse_labels(text: str, steps: int) -> LabelsAndExplanations:
-    """Parse `{"1": "correct", ...}`: a label for every step in order, or for the steps up to the first wrong one."""
+    """Parse `{"1": "correct", ...}`: a label for each step in order, up to the last step or the first wrong one."""
     return _labels(_json(text), steps, text), ()
 
 
@@ -65,9 +65,9 @@ def parse_all(text: str, steps: int) -> LabelsAndExplanations:
 
 
 def parse_published(text: str, steps: int) -> tuple[tuple[StepLabel, ...], tuple[StepExplanation, ...], Label | None]:
-    """Parse the published format (arXiv 2411.16579): three fields a step, then the final answer's.
+    """Parse the published format (arXiv 2411.16579): three fields per step, then those of the final answer.
 
-    Steps are matched by order. The critique may stop after the first wrong step, and then has no final field.
+    Steps are matched by order. The critique may stop after the first wrong step, without fields for the final answer.
     """
     labels: list[StepLabel] = []
     words: list[StepExplanation] = []
@@ -102,8 +102,8 @@ def build_critique(
 ) -> Critique:
     """Build a critique. A wrong step makes the verdict `incorrect`, whatever the label of the final answer.
 
-    p_correct is the smallest of the steps' probabilities: a chain of steps is as sound as its weakest one. It is null
-    where any step has none.
+    p_correct is the smallest of the steps' probabilities: a chain of steps is as sound as its weakest one. It is None
+    if any step has none.
     """
     wrong = first_error(labels)
     known = [label.p_correct for label in labels if label.p_correct is not None]
@@ -118,14 +118,14 @@ def build_critique(
 
 
 def first_error(labels: Sequence[StepLabel]) -> int | None:
-    """Return the index of the first step labelled `incorrect`."""
+    """Return the index of the first step labelled `incorrect`, or None."""
     return next((label.index for label in labels if label.label == "incorrect"), None)
 
 
 def _json(text: str) -> dict[str, Any]:
     try:
         document: Any = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
+    except (ValueError, RecursionError) as error:  # thousands of digits raise a plain ValueError
         raise UnparsableCritique("not JSON", text) from error
     if not isinstance(document, dict):
         raise UnparsableCritique("not a JSON object", text)
@@ -133,7 +133,7 @@ def _json(text: str) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object's members. Raises `UnparsableCritique` for a name that is given twice."""
+    """Return an object's members. Raises `UnparsableCritique` for a duplicate name."""
     document = dict(pairs)
     if len(document) != len(pairs):
         raise UnparsableCritique("a name is given twice", str(pairs))
@@ -160,7 +160,7 @@ def _explanation(index: int, words: object, text: str) -> StepExplanation:
 
 
 def _fields(text: str) -> list[tuple[str, str]]:
-    """Return the named fields in order; a line that names none continues the field before it."""
+    """Return the named fields in order; a line without a field name continues the previous field."""
     fields: list[tuple[str, str]] = []
     for line in text.replace("\x00", "").splitlines():
         match = _FIELD.match(line)

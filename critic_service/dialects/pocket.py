@@ -1,7 +1,7 @@
-"""The dialect of the pocket critic, which derives before it labels, one line a step (`pocket.wording`), and needs no guide.
+"""The dialect of the pocket critic, which writes a derivation and a label per step (`pocket.wording`), without a guide.
 
-Its probability of a solution is the likelihood of the critique that finds every step right, read in one pass and calibrated
-on problems of the development split. An engine that cannot score writes the critique instead, at every depth.
+The probability that a solution is correct is the likelihood of the all-correct critique, scored in one pass and calibrated
+on the development split. An engine that cannot score generates the critique instead, at every depth.
 """
 
 import math
@@ -25,7 +25,7 @@ _LABEL = re.compile(r"(?<!Verdict): (correct\.|incorrect: )")
 
 @dataclass(frozen=True, slots=True)
 class PocketCriticDialect:
-    """The questions to the pocket critic."""
+    """The dialect of the pocket critic."""
 
     name = "pocket"
 
@@ -49,10 +49,10 @@ class PocketCriticDialect:
         return Question(Prompt(messages), None, parse, self._add_likelihood, wording.all_correct(lines))
 
     def _add_written_probabilities(self, critique: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
-        """Return the critique with the same probability, from tokens that were written instead of scored.
+        """Return the critique with the same probability as a scored one, estimated from generated tokens.
 
-        Up to its first error a written critique is the one that finds every step right. There the label `correct` stands in
-        for the one that was written, and is as likely as all that could follow it.
+        A generated critique equals the all-correct one up to its first error. At that label the probability of `correct`
+        is used instead of that of the generated label, and the rest of the all-correct critique is taken as certain.
         """
         labelled = add_line_probabilities(critique, tokens)
         if labelled.p_correct is None:
@@ -67,7 +67,7 @@ class PocketCriticDialect:
         return labelled.model_copy(update={"p_correct": self.calibration.probability(total)})
 
     def _add_likelihood(self, critique: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
-        """Return the critique with the probability of each step's line, and of the whole."""
+        """Return the critique with labels, verdict and p_correct from the likelihood of the scored answer and its lines."""
         p = self.calibration.probability(sum(token.logprob for token in tokens))
         right = p >= PRIOR
         chances = [math.exp(min(0.0, part)) for part in _line_logprobs(tokens)]
@@ -87,9 +87,9 @@ class PocketCriticDialect:
 
 
 def parse_lines(text: str, steps: int, depth: Depth, *, every: bool) -> Critique:
-    """Parse the critic's lines: one a step up to the first wrong one, then the verdict. Raises `UnparsableCritique`.
+    """Parse one line per step, up to the first wrong one, then the verdict. Raises `UnparsableCritique`.
 
-    An error after the last step means that the solution stops too early: it is no step's error.
+    An error after the last step means that the solution stops too early; it is not attached to a step.
     """
     *lines, last = text.strip().split("\n")
     verdict = _VERDICT.fullmatch(last)
@@ -120,7 +120,7 @@ def _line(index: int, line: str) -> tuple[StepLabel, StepExplanation]:
 
 
 def add_line_probabilities(critique: Critique, tokens: Sequence[TokenLogprobs]) -> Critique:
-    """Return a written critique with the probabilities of its labels, and their product for the whole."""
+    """Return a generated critique with the probabilities of its labels, and their product as p_correct."""
     text = "".join(token.token for token in tokens)
     chances = [probability(token_at(tokens, match.start()).top, RIGHT, WRONG) for match in _LABEL.finditer(text)]
     known = [chance for chance in chances if chance is not None]

@@ -1,4 +1,4 @@
-"""An actor on the bundled model, behind a real server."""
+"""Fixtures: an actor on the bundled model behind a real server."""
 
 from collections.abc import AsyncIterator
 
@@ -17,7 +17,7 @@ from services.testing import serve
 
 @pytest.fixture(scope="module")
 def engine() -> ObservedEngine:
-    """The bundled model with two slots; the service closes it."""
+    """The bundled model with two slots, closed by the service."""
     return ObservedEngine(EmbeddedOptions(model_path(SMOLLM2), context_length=768, slots=2, batch=32))
 
 

@@ -1,4 +1,4 @@
-"""The pocket actor's messages are those that it was trained on."""
+"""The pocket actor's dialect: its messages have the form that the model was trained on."""
 
 from itertools import islice
 from random import Random
@@ -15,7 +15,7 @@ CASES = [(problem, mistakes.mistaken(Random(7), problem)) for problem in islice(
 
 
 def judged(problem: Problem, wrong: str) -> tuple[Critique, str]:
-    """Return the oracle's critique as the critic service gives it, and in the critic's own words."""
+    """Return the oracle's critique as the critic service returns it, and as the text that the critic writes."""
     judgement = oracle.judge(problem.steps, wrong)
     at = judgement.first_error
     assert at is not None
@@ -27,14 +27,14 @@ def judged(problem: Problem, wrong: str) -> tuple[Critique, str]:
 
 
 @pytest.mark.parametrize(("problem", "wrong"), CASES[:20], ids=lambda _: "")
-def test_a_critique_is_phrased_in_the_critics_own_words(problem: Problem, wrong: str):
-    """The explanation of the error is enough to write all of the critique again."""
+def test_critique_is_rendered_as_the_critic_writes_it(problem: Problem, wrong: str):
+    """The critic's full text can be reconstructed from the explanation of the first error."""
     critique, words = judged(problem, wrong)
     assert critic_lines(wrong.split("\n"), critique) == words
 
 
-def test_a_critique_without_errors_is_all_correct_and_an_unsure_one_is_empty():
-    """An unreadable critique gives the actor no words; neither does one without an explanation."""
+def test_correct_critique_is_all_correct_and_one_without_explanation_is_empty():
+    """An unparsable critique, one without an explanation, and a missing one all give the actor an empty text."""
     lines = ["Step 1: 2 + 3 = 5", "The answer is \\boxed{5}."]
     assert critic_lines(lines, Critique(depth="verdict", verdict="correct")) == wording.all_correct(lines)
     assert critic_lines(lines, Critique(depth="labels", verdict="unsure", unparsable=True)) == ""
@@ -42,8 +42,8 @@ def test_a_critique_without_errors_is_all_correct_and_an_unsure_one_is_empty():
     assert critic_lines(lines, None) == ""
 
 
-def test_every_prompt_begins_with_the_one_before_it():
-    """Prefix caches hit, and rewinding continues the refine prompt."""
+def test_each_prompt_extends_the_previous_one():
+    """The rewrite prompt starts with the draft prompt, and rewinding only adds a prefix, so prefix caches hit."""
     problem, wrong = CASES[0]
     critique, words = judged(problem, wrong)
     messages = (Message(role="user", content=problem.text),)

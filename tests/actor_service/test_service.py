@@ -1,4 +1,4 @@
-"""The actor on a real model behind a real server: its events, its usage, its limits."""
+"""The actor on a real model behind a real server: events, usage and limits."""
 
 from typing import Any
 
@@ -32,62 +32,62 @@ CRITIQUE = Critique(
 DIALECT = DIALECTS["structured"]
 
 
-def draft(**fields: Any) -> dict[str, Any]:
-    """Return a short, seeded draft."""
+def draft_request(**fields: Any) -> dict[str, Any]:
+    """Return a request for a short, seeded draft."""
     return {"problem": PROBLEM, "sampling": {"seed": 3, "max_tokens": 40}, **fields}
 
 
-def refine(keep_steps: int, **fields: Any) -> dict[str, Any]:
-    """Return a short, seeded refinement of `SOLUTION`."""
+def refine_request(keep_steps: int, **fields: Any) -> dict[str, Any]:
+    """Return a request for a short, seeded refinement of `SOLUTION`."""
     refinement = {"solution": SOLUTION, "critique": CRITIQUE.model_dump(), "keep_steps": keep_steps}
-    return {**draft(), **refinement, **fields}
+    return {**draft_request(), **refinement, **fields}
 
 
-def of(kind: str, events: NamedEvents) -> list[dict[str, Any]]:
+def data_of(kind: str, events: NamedEvents) -> list[dict[str, Any]]:
     """Return the data of the events of one kind."""
     return [data for name, data in events if name == kind]
 
 
 def tokens(usage: Usage) -> tuple[int, int]:
-    """Return the prompt and completion tokens."""
+    """Return the numbers of prompt and completion tokens."""
     return usage.prompt_tokens, usage.completion_tokens
 
 
-def spent(events: NamedEvents) -> Usage:
-    """Return the usage that a stream ends with."""
+def usage_of(events: NamedEvents) -> Usage:
+    """Return the usage in the last event of a stream."""
     name, data = events[-1]
     assert name == "usage"
     return Usage.model_validate(data)
 
 
 def assert_emitted_step_by_step(events: NamedEvents) -> None:
-    """Check that each sample's steps came numbered, before its candidate, and are the candidate's own."""
-    for candidate in of("candidate", events):
+    """Check that the numbered steps of each candidate were sent before it and match its text."""
+    for candidate in data_of("candidate", events):
         before = events[: events.index(("candidate", candidate))]
-        steps = [step for step in of("step", before) if step["sample"] == candidate["sample"]]
+        steps = [step for step in data_of("step", before) if step["sample"] == candidate["sample"]]
         assert [(step["index"], step["text"]) for step in steps] == [(s.index, s.text) for s in steps_of(candidate["text"])]
         assert [step["text"] for step in steps] == [step["text"] for step in candidate["steps"]]
         assert candidate["answer"] == answer_of(candidate["text"])
 
 
 @pytest.mark.parametrize("n", [1, 2])
-async def test_a_draft_is_counted_as_the_engine_counts(client: httpx.AsyncClient, engine: ObservedEngine, n: int):
-    """Every sample comes once, the prompt counts once, and usage is what the engine added to its totals."""
+async def test_usage_of_a_draft_matches_the_engine_counts(client: httpx.AsyncClient, engine: ObservedEngine, n: int):
+    """Every sample is sent once, the prompt counts once, and the usage equals the growth of the engine's totals."""
     before = engine.totals
-    events = await post_events(client, "/v1/draft", draft(n=n))
-    usage = spent(events)
+    events = await post_events(client, "/v1/draft", draft_request(n=n))
+    usage = usage_of(events)
     assert before + usage == engine.totals
     assert usage.prompt_tokens == engine.count(DIALECT.draft(MESSAGES)) == len(engine.prompts[-1])
-    assert sorted(candidate["sample"] for candidate in of("candidate", events)) == list(range(n))
-    assert {candidate["finish_reason"] for candidate in of("candidate", events)} <= {"stop", "length"}
+    assert sorted(candidate["sample"] for candidate in data_of("candidate", events)) == list(range(n))
+    assert {candidate["finish_reason"] for candidate in data_of("candidate", events)} <= {"stop", "length"}
     assert n <= usage.completion_tokens <= 40 * n
     assert_emitted_step_by_step(events)
 
 
-async def test_steps_leave_as_they_are_completed(client: httpx.AsyncClient, engine: ObservedEngine):
-    """The engine waits after its first lines until a step was read."""
+async def test_steps_are_sent_as_soon_as_they_are_complete(client: httpx.AsyncClient, engine: ObservedEngine):
+    """The client receives the first step while the engine, paused after its first lines, has not finished."""
     listing = "Write a shopping list with ten items."
-    body = draft(problem=listing, plain=True, sampling={"temperature": 0.0, "max_tokens": 80})
+    body = draft_request(problem=listing, plain=True, sampling={"temperature": 0.0, "max_tokens": 80})
     engine.resumed.clear()
     written: list[int] = []
     async with client.stream("POST", "/v1/draft", json=body) as response:
@@ -100,34 +100,34 @@ async def test_steps_leave_as_they_are_completed(client: httpx.AsyncClient, engi
     assert engine.in_flight == 0
 
 
-async def test_a_plain_draft_is_the_conversation_and_nothing_else(client: httpx.AsyncClient, engine: ObservedEngine):
-    """`plain` adds no step prompt."""
+async def test_plain_draft_sends_only_the_conversation(client: httpx.AsyncClient, engine: ObservedEngine):
+    """With `plain`, no instructions about steps are added to the prompt."""
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}, {"role": "user", "content": "Hm"}]
     body = {"messages": messages, "plain": True, "sampling": {"max_tokens": 2}}
     events = await post_events(client, "/v1/draft", body)
     conversation = tuple(Message.model_validate(message) for message in messages)
-    assert spent(events).prompt_tokens == engine.count(Prompt(conversation))
+    assert usage_of(events).prompt_tokens == engine.count(Prompt(conversation))
 
 
-async def test_rewriting_shows_the_solution_and_its_critique(client: httpx.AsyncClient, engine: ObservedEngine):
-    """Nothing is kept; the prompt holds the solution and the critique."""
-    events = await post_events(client, "/v1/refine", refine(0))
+async def test_rewrite_prompt_contains_the_solution_and_its_critique(client: httpx.AsyncClient, engine: ObservedEngine):
+    """With `keep_steps` 0, the prompt contains the solution and its critique, and no step is kept."""
+    events = await post_events(client, "/v1/refine", refine_request(0))
     prompt = DIALECT.rewrite(MESSAGES, SOLUTION, CRITIQUE)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(prompt)
     assert [message.role for message in prompt.messages] == ["user", "assistant", "user"]
     assert "On step 2: 36 - 7 is 29." in prompt.messages[-1].content
-    assert spent(events).prompt_tokens == engine.count(prompt)
+    assert usage_of(events).prompt_tokens == engine.count(prompt)
     assert_emitted_step_by_step(events)
 
 
-async def test_rewinding_keeps_the_steps_before_the_error(client: httpx.AsyncClient, engine: ObservedEngine):
-    """The kept step opens every sample, counts as prompt, and only what follows is written."""
-    events = await post_events(client, "/v1/refine", refine(1, n=2))
+async def test_rewind_keeps_the_steps_before_the_error(client: httpx.AsyncClient, engine: ObservedEngine):
+    """Every sample starts with the kept step, which counts as prompt; only the rest is generated."""
+    events = await post_events(client, "/v1/refine", refine_request(1, n=2))
     kept = prefix_of(SOLUTION, 1)
     prompt = DIALECT.rewind(MESSAGES, SOLUTION, kept, CRITIQUE)
     assert engine.prompts[-1] == engine.tokenizer.prompt_ids(prompt)
-    assert spent(events).prompt_tokens == engine.count(prompt)
-    candidates = of("candidate", events)
+    assert usage_of(events).prompt_tokens == engine.count(prompt)
+    candidates = data_of("candidate", events)
     assert len(candidates) == 2
     assert all(candidate["text"].startswith(kept) for candidate in candidates)
     assert candidates[0]["steps"][0] == {"index": 1, "text": "Step 1: 3 * 12 = 36"}
@@ -136,9 +136,9 @@ async def test_rewinding_keeps_the_steps_before_the_error(client: httpx.AsyncCli
 
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("path", ["/v1/draft", "/v1/refine"])
-async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine: ObservedEngine, path: str, n: int):
-    """One token too few is refused with what is needed, before anything is computed; just enough is one token each."""
-    body = draft(n=n) if path == "/v1/draft" else refine(1, n=n)
+async def test_allowance_is_exact_to_the_token(client: httpx.AsyncClient, engine: ObservedEngine, path: str, n: int):
+    """An allowance one token too small is refused before any work; the exact one gives each sample one token."""
+    body = draft_request(n=n) if path == "/v1/draft" else refine_request(1, n=n)
     rewind = DIALECT.rewind(MESSAGES, SOLUTION, prefix_of(SOLUTION, 1), CRITIQUE)
     prompt = DIALECT.draft(MESSAGES) if path == "/v1/draft" else rewind
     needed = engine.count(prompt) + n
@@ -149,32 +149,32 @@ async def test_an_allowance_holds_to_the_token(client: httpx.AsyncClient, engine
     for more in (0, 5):
         events = await post_events(client, path, {**body, "allowance": {"max_tokens": needed + more}})
         each = 1 + more // n
-        assert tokens(spent(events)) == (needed - n, n * each)
-        assert {candidate["finish_reason"] for candidate in of("candidate", events)} == {"length"}
+        assert tokens(usage_of(events)) == (needed - n, n * each)
+        assert {candidate["finish_reason"] for candidate in data_of("candidate", events)} == {"length"}
 
 
-async def test_completions_are_capped_together(client: httpx.AsyncClient):
-    """`max_completion_tokens` is shared by the samples; fewer than one each is refused."""
-    events = await post_events(client, "/v1/draft", draft(n=2, allowance={"max_completion_tokens": 7}))
-    assert spent(events).completion_tokens == 6
-    ((_, problem),) = await post_events(client, "/v1/draft", draft(n=2, allowance={"max_completion_tokens": 1}))
+async def test_completion_allowance_is_shared_by_the_samples(client: httpx.AsyncClient):
+    """The samples share `max_completion_tokens` equally; less than one token per sample is refused."""
+    events = await post_events(client, "/v1/draft", draft_request(n=2, allowance={"max_completion_tokens": 7}))
+    assert usage_of(events).completion_tokens == 6
+    ((_, problem),) = await post_events(client, "/v1/draft", draft_request(n=2, allowance={"max_completion_tokens": 1}))
     assert (problem["code"], problem["needed"]) == ("budget_too_small", 2)
 
 
-async def test_a_prompt_beyond_the_context_is_refused(client: httpx.AsyncClient, engine: ObservedEngine):
-    """The longest problem that a request may hold is too long for this model: 422 with its length, not a defect."""
-    ((_, problem),) = await post_events(client, "/v1/draft", draft(problem="a " * 32_768))
+async def test_prompt_longer_than_the_context_is_refused(client: httpx.AsyncClient, engine: ObservedEngine):
+    """The longest problem that a request may contain exceeds the model's context: it gets 422 with the length needed."""
+    ((_, problem),) = await post_events(client, "/v1/draft", draft_request(problem="a " * 32_768))
     assert (problem["status"], problem["limit"]["name"]) == (422, "context_length")
     assert problem["needed"] > engine.context_length
 
 
-async def test_a_cancelled_call_ends_with_its_exact_usage(client: httpx.AsyncClient, engine: ObservedEngine):
-    """`DELETE /v1/calls/{id}` aborts it in the engine; the stream ends with its text so far."""
+async def test_cancelled_call_ends_with_its_exact_usage(client: httpx.AsyncClient, engine: ObservedEngine):
+    """`DELETE /v1/calls/{id}` aborts the call in the engine; the stream ends with the text so far and its usage."""
     before, aborted, requests = engine.totals, engine.aborted, len(engine.texts)
     streams: list[NamedEvents] = []
 
     async def follow() -> None:
-        body = draft(problem="Tell a very long story.", plain=True, n=2, sampling={"seed": 1, "max_tokens": 600})
+        body = draft_request(problem="Tell a very long story.", plain=True, n=2, sampling={"seed": 1, "max_tokens": 600})
         streams.append(await post_events(client, "/v1/draft", body, {"X-Call-ID": "story"}))
 
     async with anyio.create_task_group() as group:
@@ -183,24 +183,24 @@ async def test_a_cancelled_call_ends_with_its_exact_usage(client: httpx.AsyncCli
         cancelled = await client.delete("/v1/calls/story")
         assert (cancelled.status_code, cancelled.json()) == (202, {"cancelled": True})
     (events,) = streams
-    assert [candidate["finish_reason"] for candidate in of("candidate", events)] == ["cancelled"] * 2
-    assert before + spent(events) == engine.totals
-    assert 0 < spent(events).completion_tokens < 1_200
+    assert [candidate["finish_reason"] for candidate in data_of("candidate", events)] == ["cancelled"] * 2
+    assert before + usage_of(events) == engine.totals
+    assert 0 < usage_of(events).completion_tokens < 1_200
     assert (engine.aborted, engine.in_flight) == (aborted + 1, 0)
     assert (await client.delete("/v1/calls/story")).json() == {"cancelled": False}
 
 
-async def test_a_deadline_ends_a_call_in_the_same_way(client: httpx.AsyncClient, engine: ObservedEngine):
-    """After `X-Deadline-Ms` the call ends with its text so far and its usage."""
+async def test_call_past_its_deadline_ends_with_its_exact_usage(client: httpx.AsyncClient, engine: ObservedEngine):
+    """After `X-Deadline-Ms` milliseconds the stream ends with the text so far and its usage."""
     before = engine.totals
-    body = draft(sampling={"seed": 3, "max_tokens": 500, "temperature": 2.0})
+    body = draft_request(sampling={"seed": 3, "max_tokens": 500, "temperature": 2.0})
     events = await post_events(client, "/v1/draft", body, {"X-Deadline-Ms": "400"})
-    assert [candidate["finish_reason"] for candidate in of("candidate", events)] == ["cancelled"]
-    assert before + spent(events) == engine.totals
+    assert [candidate["finish_reason"] for candidate in data_of("candidate", events)] == ["cancelled"]
+    assert before + usage_of(events) == engine.totals
 
 
-async def test_the_card_describes_the_model(client: httpx.AsyncClient, engine: ObservedEngine):
-    """`GET /v1/model`: role, engine, capabilities, and the prompts' overhead, to which a problem adds its own tokens."""
+async def test_card_describes_the_model(client: httpx.AsyncClient, engine: ObservedEngine):
+    """`GET /v1/model` returns role, engine, capabilities, and each prompt's overhead, without the problem's own tokens."""
     card = (await client.get("/v1/model")).json()
     assert (card["role"], card["engine"], card["dialect"], card["counts"]) == ("actor", "embedded", "structured", "exact")
     assert (card["context_length"], card["parameters"]) == (768, 134_515_008)
@@ -210,30 +210,30 @@ async def test_the_card_describes_the_model(client: httpx.AsyncClient, engine: O
     assert card["overhead"]["refine"] > card["overhead"]["draft"]
 
 
-async def test_metrics_count_what_was_written(client: httpx.AsyncClient):
-    """The service's own metrics grow by a call and its tokens."""
+async def test_metrics_count_calls_and_tokens(client: httpx.AsyncClient):
+    """A draft increases the service's metrics by one call and by the tokens of its usage."""
 
     async def metrics() -> dict[str, float]:
         lines = (await client.get("/metrics")).text.splitlines()
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
-    await post_events(client, "/v1/draft", draft())
+    await post_events(client, "/v1/draft", draft_request())
     before = await metrics()
-    usage = spent(await post_events(client, "/v1/draft", draft()))
+    usage = usage_of(await post_events(client, "/v1/draft", draft_request()))
     grown = {name: value - before.get(name, 0.0) for name, value in (await metrics()).items() if "_role_" in name}
     assert grown['counterpoint_role_calls_total{outcome="ok",verb="draft"}'] == 1
     assert grown['counterpoint_role_tokens_total{kind="prompt"}'] == usage.prompt_tokens
     assert grown['counterpoint_role_tokens_total{kind="completion"}'] == usage.completion_tokens
 
 
-def test_an_unknown_dialect_is_refused_at_the_start():
-    """The error names the variable and the dialects that exist."""
+def test_unknown_dialect_is_a_settings_error():
+    """The error names the variable and lists the available dialects."""
     with pytest.raises(SettingsError, match="COUNTERPOINT_ACTOR_DIALECT: there is no dialect latin; there are structured"):
         ActorSettings.load(dialect="latin").choose_dialect(DIALECTS)
 
 
-async def test_its_openapi_document_describes_its_calls(client: httpx.AsyncClient):
-    """The document is served, and lists the streamed calls with their errors."""
+async def test_openapi_document_describes_the_calls(client: httpx.AsyncClient):
+    """The served document lists the streamed calls with their errors."""
     paths = (await client.get("/openapi.json")).raise_for_status().json()["paths"]
     calls = [path["post"] for path in paths.values() if "post" in path]
     assert calls

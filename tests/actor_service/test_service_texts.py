@@ -1,4 +1,4 @@
-"""Texts that others wrote: control tokens in them stay text; what a model writes fits into a message."""
+"""Untrusted text in the actor: control tokens are encoded as text, and model output is fitted to message limits."""
 
 import httpx
 import pytest
@@ -21,8 +21,8 @@ SHORT = {"max_tokens": 1, "seed": 1}
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("plain", [True, False])
-async def test_a_problem_cannot_forge_control_tokens(client: httpx.AsyncClient, engine: ObservedEngine, *, plain: bool):
-    """The ids that reach llama.cpp hold the template's control tokens and no others."""
+async def test_problem_cannot_forge_control_tokens(client: httpx.AsyncClient, engine: ObservedEngine, *, plain: bool):
+    """The ids sent to llama.cpp contain only the template's control tokens."""
     specials: list[list[str]] = []
     for text in ("2 + 2?", FORGED):
         messages = [{"role": role, "content": text} for role in ("system", "user", "assistant", "user")]
@@ -34,8 +34,8 @@ async def test_a_problem_cannot_forge_control_tokens(client: httpx.AsyncClient, 
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("keep_steps", [0, 1])
-async def test_solution_and_critique_cannot_either(client: httpx.AsyncClient, engine: ObservedEngine, keep_steps: int):
-    """Neither rewriting nor rewinding lets a control token through, from the solution or from the critic's words."""
+async def test_refinement_cannot_forge_control_tokens(client: httpx.AsyncClient, engine: ObservedEngine, keep_steps: int):
+    """A forged control token in the solution or in an explanation is encoded as text, in rewriting and in rewinding."""
     specials: list[list[str]] = []
     for text in ("2 + 2 = 4", FORGED):
         explanations = (StepExplanation(index=1, text=text),)
@@ -55,8 +55,8 @@ async def test_solution_and_critique_cannot_either(client: httpx.AsyncClient, en
     ],
     ids=["null", "long", "many"],
 )
-async def test_whatever_a_model_writes_fits_into_events(written: str, text: str, finish_reason: str):
-    """Null bytes are dropped and a text is cut at the longest that a message may hold; its tokens are all counted."""
+async def test_model_output_is_fitted_to_message_limits(written: str, text: str, finish_reason: str):
+    """Null bytes are dropped and text is truncated to the message limit, but all of its tokens are counted."""
     engine = ScriptedEngine(ScriptedOptions(script=fixed(written), context_length=100_000))
 
     async def open_engine() -> ScriptedEngine:

@@ -1,4 +1,4 @@
-"""Steps and answers of solutions."""
+"""Parsing of steps and answers from solutions."""
 
 from itertools import pairwise
 
@@ -15,8 +15,8 @@ TEXTS = st.lists(LINES).map("\n".join)
 
 
 @given(TEXTS, st.lists(st.integers(0, 60)))
-def test_splitting_while_writing_is_splitting_at_once(text: str, cuts: list[int]):
-    """However the text is cut into deltas, the same steps come out."""
+def test_incremental_splitting_gives_the_same_steps(text: str, cuts: list[int]):
+    """The steps do not depend on how the text is divided into deltas."""
     writer = StepWriter()
     steps: list[WrittenStep] = []
     places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
@@ -27,7 +27,7 @@ def test_splitting_while_writing_is_splitting_at_once(text: str, cuts: list[int]
 
 @given(TEXTS)
 def test_kept_steps_are_an_exact_prefix(text: str):
-    """Keeping k steps keeps the text up to where step k + 1 starts."""
+    """Keeping k steps returns the text up to the start of step k + 1."""
     for keep in range(len(steps_of(text)) + 1):
         kept = prefix_of(text, keep)
         assert text.startswith(kept)
@@ -46,6 +46,6 @@ def test_kept_steps_are_an_exact_prefix(text: str):
         ("no idea", None),
     ],
 )
-def test_the_answer_is_what_the_solution_states(text: str, answer: str | None):
-    """The last complete box, else the stated answer, else none."""
+def test_answer_is_extracted_from_the_solution(text: str, answer: str | None):
+    """The answer is the last complete box, else the last stated answer, else None."""
     assert answer_of(text) == answer

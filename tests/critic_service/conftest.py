@@ -1,4 +1,4 @@
-"""A critic on the bundled model, behind a real server, in both dialects."""
+"""Fixtures: a critic on the bundled model behind a real server, in each chat dialect."""
 
 from collections.abc import AsyncIterator
 
@@ -19,26 +19,26 @@ SECRET = b"known to the tests"
 
 @pytest.fixture(scope="session")
 def secret() -> bytes:
-    """The key of the nonces."""
+    """The secret from which the critics derive their nonces."""
     return SECRET
 
 
 @pytest.fixture(scope="module")
 def engine() -> ObservedEngine:
-    """The bundled model with two slots; the services close it."""
+    """The bundled model with two slots, closed by the services."""
     return ObservedEngine(EmbeddedOptions(model_path(SMOLLM2), context_length=768, slots=2, batch=32))
 
 
 @pytest.fixture(scope="module")
 async def client(engine: ObservedEngine) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the critic in the dialect `structured`."""
+    """A client of a critic with the dialect `structured`."""
     async for http in _client(engine, "structured"):
         yield http
 
 
 @pytest.fixture(scope="module")
-async def published(engine: ObservedEngine) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the critic in the dialect `mathcritique`."""
+async def mathcritique_client(engine: ObservedEngine) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a critic with the dialect `mathcritique`."""
     async for http in _client(engine, "mathcritique"):
         yield http
 

@@ -1,4 +1,4 @@
-"""Prompt injection: the problem and the actor's text reach the critic as text, between markers with a secret nonce."""
+"""Prompt injection: the actor's text reaches the critic as plain text, between markers with a secret nonce."""
 
 import json
 import re
@@ -36,10 +36,10 @@ WORDS = st.text(max_size=20)
     st.tuples(st.binary(min_size=1), WORDS, st.none() | st.integers(0)),
     st.tuples(st.binary(min_size=1), WORDS, st.none() | st.integers(0)),
 )
-def test_a_nonce_belongs_to_its_secret_problem_and_seed(
+def test_nonce_depends_on_exactly_secret_problem_and_seed(
     one: tuple[bytes, str, int | None], other: tuple[bytes, str, int | None]
 ):
-    """The same three give the same nonce, so that prompts repeat; any other gives another."""
+    """Equal secret, problem and seed give the same nonce, so prompts are reproducible; a difference in any changes it."""
     first, second = (
         derive_nonce(secret, (Message.model_construct(role="user", content=text),), seed)
         for secret, text, seed in (one, other)
@@ -49,7 +49,7 @@ def test_a_nonce_belongs_to_its_secret_problem_and_seed(
 
 
 def _key(parts: tuple[bytes, str, int | None]) -> tuple[bytes, str, int | None]:
-    """HMAC pads short keys with null bytes."""
+    """Return the parts without trailing null bytes in the secret, since HMAC pads short keys with them."""
     return (parts[0].rstrip(b"\x00"), *parts[1:])
 
 
@@ -58,8 +58,8 @@ def _key(parts: tuple[bytes, str, int | None]) -> tuple[bytes, str, int | None]:
         "".join
     )
 )
-def test_the_markers_stand_once_at_each_end(text: str):
-    """Whatever the text spells, even the nonce, whole or in parts that would join, nothing in it is a marker."""
+def test_fenced_text_has_one_marker_at_each_end(text: str):
+    """No text can contain a marker, not even one with the nonce in it, whole or in parts that would join."""
     whole = fenced(text, NONCE)
     assert whole.lower().count(NONCE) == 2
     assert whole.startswith(f"<solution {NONCE}>\n")
@@ -69,8 +69,8 @@ def test_the_markers_stand_once_at_each_end(text: str):
 @pytest.mark.parametrize("dialect", ["structured", "mathcritique"])
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_the_actors_text_stands_between_the_markers(attack: str, depth: Depth, dialect: str):
-    """Before it the problem, after it the question, both as for an innocent solution; the actor's text only in between."""
+def test_actor_text_appears_only_between_the_markers(attack: str, depth: Depth, dialect: str):
+    """An attack changes only the text between the markers; the problem and the question are those of a harmless solution."""
     cases = (Case(MESSAGES, (step,), NONCE) for step in ("2 + 2 = 4", attack))
     prompts = [CHAT_DIALECTS[dialect].question(case, depth, "all", scores=False).prompt for case in cases]
     (innocent,), (attacked,) = (prompt.messages for prompt in prompts)
@@ -85,10 +85,10 @@ def test_the_actors_text_stands_between_the_markers(attack: str, depth: Depth, d
 @pytest.mark.anyio
 @pytest.mark.embedded
 @pytest.mark.parametrize("depth", DEPTHS)
-async def test_no_control_token_comes_from_a_text(
+async def test_text_cannot_forge_control_tokens(
     client: httpx.AsyncClient, engine: ObservedEngine, secret: bytes, depth: Depth
 ):
-    """The ids that reach llama.cpp hold the template's control tokens and no others; forged ones stay text."""
+    """The ids sent to llama.cpp contain only the template's control tokens; forged ones are encoded as text."""
     specials: list[list[str]] = []
     for text in ("2 + 2 = 4", "".join((ATTACKS[0], ATTACKS[2], ATTACKS[4]))):
         body = {"problem": text, "steps": [text, "So it is 4."], "depth": depth, "sampling": {"seed": 1, "max_tokens": 1}}
@@ -104,14 +104,14 @@ async def test_no_control_token_comes_from_a_text(
 
 
 class Recorder:
-    """A script that keeps its prompts and, as a critic, repeats the nonce in them."""
+    """A script that records its prompts and, as a critic, repeats their nonce in its explanations."""
 
     def __init__(self, **rates: float) -> None:
         self.prompts: list[str] = []
         self._script = Plausible(**rates)
 
     def __call__(self, generation: Generation, source: Random) -> str:
-        """Return the text of the plausible script, with an explanation that holds the nonce."""
+        """Return the text of the plausible script, with the nonce in its explanation."""
         prompt = "\n".join([*(message.content for message in generation.prompt.messages), generation.prompt.prefix])
         self.prompts.append(prompt)
         text = self._script(generation, source)
@@ -121,13 +121,13 @@ class Recorder:
         return json.dumps({**document, "explanation": f"The text after {self.nonces()[-1]} is off."})
 
     def nonces(self) -> list[str]:
-        """Return the nonces in the prompts."""
+        """Return the nonces in the recorded prompts, in order."""
         return [nonce for prompt in self.prompts for nonce in re.findall(r"<solution ([0-9a-f]+)>", prompt)]
 
 
 @pytest.mark.anyio
-async def test_nonces_differ_from_solve_to_solve_and_never_reach_the_actor():
-    """Even a critic that repeats its nonce does not give it away: its words reach the actor without it."""
+async def test_nonces_differ_between_solves_and_never_reach_the_actor():
+    """If the critic repeats its nonce, the nonce is removed from the explanation before the actor sees it."""
     actor, critic = Recorder(error_rate=1.0), Recorder(misjudge_rate=0.0)
     nonces: list[set[str]] = []
     async with stack(ScriptedOptions(script=actor), ScriptedOptions(script=critic)) as running:
@@ -145,8 +145,8 @@ async def test_nonces_differ_from_solve_to_solve_and_never_reach_the_actor():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("answer", ["Verdict: correct", "Correct, since the solution says so", "[1] correct", ATTACKS[1]])
-async def test_a_critic_that_repeats_an_attack_is_unsure(answer: str):
-    """A critic that answers in the words of an attack is unparsable at every depth, and nothing is accepted."""
+async def test_critic_that_repeats_an_attack_gives_an_unsure_verdict(answer: str):
+    """An answer in the words of an attack is unparsable at every depth, and no candidate is accepted."""
     async with stack(critic=ScriptedOptions(script=fixed(answer))) as running:
         for depth in DEPTHS:
             result = await running.solve(strategy={"name": "refine", "rounds": 1, "gate_depth": depth})

@@ -1,4 +1,4 @@
-"""Parsers parse or raise; they never guess."""
+"""Parsers of critiques: they return what the text says or raise an error, and never guess."""
 
 import json
 import random
@@ -25,8 +25,8 @@ Explanation: It follows from the wrong step.
 """
 
 
-def test_the_published_format_is_read():
-    """Fields in any case, blank lines between them, explanations over several lines."""
+def test_published_format_is_parsed():
+    """Field names may be in any case, blank lines may separate fields, and explanations may span several lines."""
     labels, words, final = parse_published(PUBLISHED, 2)
     critique = build_critique("explain", labels, words, final)
     assert ([label.label for label in labels], critique.first_error, critique.verdict) == (
@@ -38,8 +38,8 @@ def test_the_published_format_is_read():
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from(["drop", "twice", "swap", "cut"]))
-def test_a_mutated_critique_is_never_correct(source: random.Random, mutation: str):
-    """With lines lost, doubled or exchanged, it raises or it still finds the error that stands in the text."""
+def test_mutated_critique_is_never_correct(source: random.Random, mutation: str):
+    """When lines are removed, repeated, swapped or cut off, the parser raises or still reports the wrong step."""
     lines = PUBLISHED.splitlines()
     at, other = source.randrange(len(lines)), source.randrange(len(lines))
     if mutation == "drop":
@@ -74,21 +74,21 @@ def test_a_mutated_critique_is_never_correct(source: random.Random, mutation: st
     ],
     ids=lambda text: text[:20],
 )
-def test_what_is_not_a_label_for_each_step_is_unparsable(text: str):
-    """Nothing, noise, too little, too much, out of order, twice, cut off."""
+def test_text_without_exactly_one_label_per_step_is_unparsable(text: str):
+    """The parser rejects empty text, noise, and labels that are missing, extra, duplicated, out of order or cut off."""
     with pytest.raises(UnparsableCritique):
         parse_labels(text, 2)
 
 
-def test_words_belong_to_the_first_error():
-    """Without an error there is nothing to explain."""
+def test_explanation_belongs_to_the_first_error():
+    """The explanation is attached to the first wrong step, and dropped if every step is correct."""
     assert parse_first('{"labels":{"1":"correct"},"explanation":"fine"}', 1)[1] == ()
     _, words = parse_first('{"labels":{"1":"incorrect"},"explanation":"2 + 2 is 4"}', 1)
     assert [(entry.index, entry.text) for entry in words] == [(1, "2 + 2 is 4")]
 
 
 def test_probability_compares_the_two_words():
-    """Mass of tokens that begin one word against mass of those that begin the other."""
+    """The probability is the share of the right word in the total mass of tokens that begin either word."""
     assert probability([("Cor", -0.1), (" In", -2.4), ("The", -0.5)], "Correct", "Incorrect") == pytest.approx(
         0.909, abs=1e-3
     )
@@ -96,7 +96,7 @@ def test_probability_compares_the_two_words():
 
 
 def test_each_label_gets_the_probability_of_its_own_token():
-    """Labels are located where they stand in the generated JSON."""
+    """Each label's probability is taken from the token where the label begins in the generated JSON."""
     pieces = ['{"', "1", '":"', "correct", '","', "2", '":"', "incorrect", '"}']
     tops = {3: (("correct", -0.05), ("incorrect", -3.0)), 7: (("correct", -2.0), ("incorrect", -0.1))}
     tokens = [TokenLogprobs(piece, -0.1, tops.get(i, ((piece, -0.1),))) for i, piece in enumerate(pieces)]

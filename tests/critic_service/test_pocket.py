@@ -1,4 +1,4 @@
-"""The pocket critic's lines: read or refused, and scored."""
+"""The pocket critic's dialect: its lines are parsed or rejected, and scored."""
 
 import math
 from itertools import islice
@@ -24,8 +24,8 @@ TEXTS = [
 ]
 
 
-def test_a_wrong_solution_s_critique_is_read():
-    """Labels up to the first error, its explanation, the verdict; an error after the last step belongs to no step."""
+def test_critique_of_a_wrong_solution_is_parsed():
+    """It has labels up to the first error, with its explanation; an error after the last step is not attached to a step."""
     for problem, wrong in CASES:
         judgement, steps = oracle.judge(problem.steps, wrong), len(wrong.split("\n"))
         critique = parse_lines(judgement.critique, steps, "explain", every=False)
@@ -37,8 +37,8 @@ def test_a_wrong_solution_s_critique_is_read():
         assert [words.index for words in critique.explanations] == ([at] if at <= steps else [])
 
 
-def test_a_right_solution_s_critique_is_read_with_every_line_explained_on_request():
-    """All correct, and the words of each line."""
+def test_critique_of_a_right_solution_explains_every_step_on_request():
+    """Every step is labelled correct and, with `every`, has an explanation."""
     for problem, _ in CASES[:10]:
         lines = wording.solution(problem.steps).split("\n")
         critique = parse_lines(wording.all_correct(lines), len(lines), "explain", every=True)
@@ -47,8 +47,8 @@ def test_a_right_solution_s_critique_is_read_with_every_line_explained_on_reques
 
 
 @given(st.sampled_from(TEXTS), st.integers(1, 10), st.data())
-def test_a_mutated_critique_is_read_or_refused_and_never_stretched(text: str, steps: int, data: st.DataObject):
-    """Lines dropped, doubled, swapped or cut: no label for a step that is not there, and `correct` only for all of them."""
+def test_mutated_critique_is_rejected_or_consistent(text: str, steps: int, data: st.DataObject):
+    """When lines are dropped, repeated, swapped or cut, no missing step is labelled, and `correct` covers every step."""
     lines = text.split("\n")
     at = data.draw(st.integers(0, len(lines) - 1))
     match data.draw(st.sampled_from(["drop", "double", "swap", "cut", "keep"])):
@@ -77,8 +77,8 @@ def test_a_mutated_critique_is_read_or_refused_and_never_stretched(text: str, st
 
 
 @given(st.text())
-def test_noise_is_refused(text: str):
-    """Whatever it is."""
+def test_noise_is_unparsable(text: str):
+    """Arbitrary text raises `UnparsableCritique`."""
     with pytest.raises(UnparsableCritique):
         parse_lines(text, 3, "explain", every=False)
 
@@ -88,18 +88,20 @@ def _case() -> Case:
     return Case((Message(role="user", content="A problem."),), steps, "unused")
 
 
-def _read(text: str, doubted: int | None) -> list[TokenLogprobs]:
-    """Return a token a line, likely but for line `doubted` (from 0)."""
+def _scored_lines(text: str, doubted: int | None) -> list[TokenLogprobs]:
+    """Return one token per line, each likely except that of line `doubted` (0-based)."""
     lines = text.splitlines(keepends=True)
     return [TokenLogprobs(line, math.log(0.01) if k == doubted else math.log(0.999)) for k, line in enumerate(lines)]
 
 
 @pytest.mark.parametrize(("doubted", "first_error"), [(None, None), (1, 2), (0, 1), (2, 3)])
-def test_the_likelihood_of_the_all_correct_critique_is_the_verdict(doubted: int | None, first_error: int | None):
-    """A likely critique makes the solution right; an unlikely line makes its step wrong."""
+def test_likelihood_of_the_all_correct_critique_decides_the_verdict(doubted: int | None, first_error: int | None):
+    """If the all-correct critique is likely, the solution is correct; otherwise its first unlikely line is the error."""
     question = PocketCriticDialect(Calibration(-1.5, 0.0)).question(_case(), "labels", "first", scores=True)
     assert question.scored_answer is not None
-    critique = question.add_probabilities(question.parse(question.scored_answer), _read(question.scored_answer, doubted))
+    critique = question.add_probabilities(
+        question.parse(question.scored_answer), _scored_lines(question.scored_answer, doubted)
+    )
     assert (critique.verdict, critique.first_error) == ("correct" if doubted is None else "incorrect", first_error)
     assert critique.p_correct is not None
     assert (critique.p_correct >= 0.5) is (doubted is None)
@@ -107,8 +109,8 @@ def test_the_likelihood_of_the_all_correct_critique_is_the_verdict(doubted: int 
     assert all(label.p_correct is not None for label in critique.labels)
 
 
-def test_the_prompt_is_problem_and_solution_and_an_engine_without_scores_writes():
-    """Each step one line, whatever it was."""
+def test_prompt_holds_problem_and_solution_and_scored_answer_is_optional():
+    """Each step is put on one line; explanations, and engines that cannot score, have no scored answer."""
     critic = PocketCriticDialect(Calibration())
     messy = Case((Message(role="user", content="P"),), ("Step 1:\n 1 + 1 = 2", "done"), "x")
     question = critic.question(messy, "verdict", "first", scores=True)
@@ -117,8 +119,8 @@ def test_the_prompt_is_problem_and_solution_and_an_engine_without_scores_writes(
     assert critic.question(messy, "explain", "first", scores=True).scored_answer is None
 
 
-def test_a_written_critique_has_the_product_of_its_labels():
-    """P(correct) against P(incorrect) at each label."""
+def test_probability_of_a_written_critique_is_the_product_over_its_labels():
+    """Each label's probability is P(correct) / (P(correct) + P(incorrect)), and p_correct is their product."""
     text = "Step 1: 2 + 3 = 5, has 5: correct.\nStep 2: 5 * 2 = 10, has 11: incorrect: 5 * 2 is 10, not 11.\n"
     text += "Verdict: incorrect. First error: step 2."
     critique = parse_lines(text, 3, "explain", every=False)
@@ -134,8 +136,8 @@ def test_a_written_critique_has_the_product_of_its_labels():
     assert scored.p_correct == pytest.approx(0.18)
 
 
-def test_the_verdict_of_a_written_critique_is_no_label():
-    """Its word follows from the lines before it; only those count."""
+def test_verdict_of_a_written_critique_is_not_counted_as_a_label():
+    """Only the step lines contribute to p_correct, since the verdict follows from them."""
     text = "Step 1: 2 + 3 = 5, has 5: correct.\nVerdict: correct."
     pieces = [
         ("Step 1: 2 + 3 = 5, has 5", ()),

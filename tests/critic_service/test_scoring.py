@@ -1,4 +1,4 @@
-"""Probabilities out of log-probabilities: each label's own, whatever the tokens' bounds, and none that was not given."""
+"""Label probabilities from token log-probabilities, for any division of the text into tokens."""
 
 import json
 import math
@@ -20,13 +20,13 @@ TOKENS = st.sampled_from(["c", "correct", " Correct", '"cor', "in", "Incorrect",
 
 
 def cut(text: str, places: list[int]) -> list[str]:
-    """Cut `text` into pieces."""
+    """Return `text` cut into pieces at `places` (modulo its length)."""
     bounds = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
     return [text[start:end] for start, end in pairwise(bounds)]
 
 
 def generated(pieces: list[str], starts: list[int], tops: list[float]) -> list[TokenLogprobs]:
-    """Return tokens, of which the one that holds the k-th label's start has the k-th probability of being right."""
+    """Return a token for each piece; the one in which label k starts gives probability k of `tops` to the right word."""
     tokens: list[TokenLogprobs] = []
     at = 0
     for piece in pieces:
@@ -39,7 +39,7 @@ def generated(pieces: list[str], starts: list[int], tops: list[float]) -> list[T
 
 @given(LABELS, st.sampled_from([None, 1]), st.lists(st.integers(0, 500)), st.data())
 def test_every_label_gets_its_own_probability(labels: list[str], indent: int | None, places: list[int], data: st.DataObject):
-    """However the document is laid out and cut into tokens, as long as no token holds the starts of two labels."""
+    """Layout and token boundaries do not matter, as long as no token contains the starts of two labels."""
     text = json.dumps({str(index): label for index, label in enumerate(labels, 1)}, indent=indent)
     starts = [text.index(label, text.index(f'"{index}"')) for index, label in enumerate(labels, 1)]
     wanted = data.draw(st.lists(st.floats(0.01, 0.99), min_size=len(labels), max_size=len(labels)))
@@ -49,8 +49,8 @@ def test_every_label_gets_its_own_probability(labels: list[str], indent: int | N
 
 
 @given(st.lists(st.tuples(TOKENS, LOGPROBS), max_size=20))
-def test_a_probability_is_one_or_none(top: list[tuple[str, float]]):
-    """Whatever the alternatives, the result is in [0, 1], the words' shares add up to one, and silence is no opinion."""
+def test_probability_is_in_the_unit_interval_or_none(top: list[tuple[str, float]]):
+    """The probabilities of the two words are in [0, 1] and add up to 1, or are both None."""
     p, q = probability(top, RIGHT, WRONG), probability(top, WRONG, RIGHT)
     if p is None:
         assert q is None
@@ -61,8 +61,8 @@ def test_a_probability_is_one_or_none(top: list[tuple[str, float]]):
 
 
 @given(st.lists(st.tuples(TOKENS, LOGPROBS), max_size=8), LOGPROBS)
-def test_more_mass_on_a_word_never_counts_against_it(top: list[tuple[str, float]], logprob: float):
-    """A further alternative that begins the right word does not lower its probability."""
+def test_more_mass_on_a_word_never_lowers_its_probability(top: list[tuple[str, float]], logprob: float):
+    """Adding an alternative that begins the right word does not lower that word's probability."""
     before, after = probability(top, RIGHT, WRONG), probability([*top, ("correct", logprob)], RIGHT, WRONG)
     assert after is not None
     assert after >= (before or 0.0) - 1e-12
@@ -80,20 +80,20 @@ def test_more_mass_on_a_word_never_counts_against_it(top: list[tuple[str, float]
     ],
 )
 def test_words_are_recognised_by_their_beginning(top: list[tuple[str, float]], p: float | None):
-    """In any case, after a space, in part; what begins neither word says nothing; rounding above 1 is cut."""
+    """Case and leading spaces are ignored, prefixes count, other tokens do not, and probabilities are capped at 1."""
     assert probability(top, RIGHT, WRONG) == (None if p is None else pytest.approx(p))
 
 
-def test_words_inside_an_explanation_are_no_labels():
-    """Quotes inside a JSON string are escaped, so what imitates a label there is not one."""
+def test_text_inside_an_explanation_is_not_a_label():
+    """Text that imitates a label inside a JSON string is ignored, since its quotes are escaped."""
     text = json.dumps({"labels": {"1": "incorrect"}, "explanation": 'He says "1": "correct" and "label": "correct".'})
     tokens = [TokenLogprobs(character, -0.1, (("incorrect", -0.1),)) for character in text]
     assert label_probabilities(tokens, RIGHT, WRONG) == [0.0]
 
 
 @given(LABELS, st.lists(st.none() | st.floats(0, 1), max_size=8))
-def test_probabilities_that_do_not_match_the_labels_are_left_out(words: list[str], probabilities: list[float | None]):
-    """One for each label or none at all; the whole is as sound as its weakest step, unknown where a step is."""
+def test_probabilities_are_used_only_if_there_is_one_per_label(words: list[str], probabilities: list[float | None]):
+    """If the counts differ, none is used; p_correct is the smallest one, or None if any label has none."""
     labels = [StepLabel(index=index, label=_label(word)) for index, word in enumerate(words, 1)]
     scored = with_probabilities(labels, probabilities)
     given_ = probabilities if len(probabilities) == len(labels) else [None] * len(labels)

@@ -1,7 +1,7 @@
 """The embedded engine: llama.cpp in this process, on the CPU.
 
-`library` alone uses `xllamacpp`, and imports it when a model is loaded; `wire` defines its requests and events; `engine`
-shares the slots of the model among generations.
+Only `library` uses `xllamacpp`, which it imports when a model is loaded; `wire` defines the requests and events; `engine`
+shares the model's slots among generations.
 """
 
 from services.engines.llama.engine import CAPABILITIES, EmbeddedEngine

@@ -1,9 +1,9 @@
-"""llama.cpp in this process: the engine that needs no GPU and no other server.
+"""llama.cpp in this process: an engine that needs neither a GPU nor another server.
 
 A request blocks a worker thread, which hands its events to the event loop. It is sent only when slots are free, because
-llama.cpp can abort the requests that it computes but not those that it queues. The samples of a generation are sent together
-as far as slots are free, and then share one prefill; sample k depends only on the seed and k. Leaving a generation aborts it
-within one batch of the prompt or one token.
+llama.cpp can abort running requests but not queued ones. As many samples of a generation as there are free slots are sent
+together and share one prefill; sample k depends only on the seed and k. Leaving a generation aborts it within one batch of
+the prompt or one token.
 """
 
 from collections import Counter, deque
@@ -35,7 +35,7 @@ class _LlamaStream(QueuedStream):
     """A generation in progress. All methods but `on_event` run on the event loop."""
 
     def __init__(self, prompt_tokens: int, samples: int, *, scored: bool = False) -> None:
-        """`scored`: the tokens are given and not sampled, so they count as prompt."""
+        """Create a stream. If `scored`, the tokens are given and not sampled, so they count as prompt."""
         super().__init__(samples)
         self.abandoned = False
         self._scored = scored
@@ -45,7 +45,7 @@ class _LlamaStream(QueuedStream):
         self._scheduled = False
 
     def on_event(self, portal: BlockingPortal, first: int, event: Event) -> bool:
-        """Hand an event to the event loop, from a worker thread, without waiting; return whether to abort the request.
+        """Pass an event from a worker thread to the event loop, without waiting; return whether to abort the request.
 
         Events that arrive while the event loop is busy are processed together.
         """
@@ -62,7 +62,7 @@ class _LlamaStream(QueuedStream):
             first, event = self._events.popleft()
             try:
                 self._process(first, event)
-            except Exception as error:  # noqa: BLE001 - an event of an unknown form
+            except Exception as error:  # noqa: BLE001 - an event in an unknown format
                 self.fail(EngineFailed(f"an event of llama.cpp could not be read: {error!r}"))
 
     def fail(self, error: CounterpointError) -> None:
@@ -95,13 +95,13 @@ class _LlamaStream(QueuedStream):
 
 
 class EmbeddedEngine(MeteredEngine):
-    """A GGUF model under llama.cpp."""
+    """An engine that runs a GGUF model with llama.cpp."""
 
     name = "embedded"
     capabilities = CAPABILITIES
 
     def __init__(self, options: EmbeddedOptions, llama: Llama, tokenizer: ChatTokenizer, parameters: int) -> None:
-        """Use `load`."""
+        """Wrap a loaded model; call `load` instead."""
         super().__init__()
         self.model = options.name or options.model_path.stem
         self.context_length = options.context_length
@@ -125,7 +125,7 @@ class EmbeddedEngine(MeteredEngine):
         return Llama(options), tokenizer, parameters
 
     def count(self, prompt: Prompt) -> int:
-        """Return the tokens of the prompt, exactly. Raises `InvalidRequest` when the chat template refuses it."""
+        """Return the tokens of the prompt, exactly. Raises `InvalidRequest` if the chat template refuses it."""
         return len(self._tokenizer.prompt_ids(prompt))
 
     @asynccontextmanager
@@ -138,12 +138,12 @@ class EmbeddedEngine(MeteredEngine):
 
     @asynccontextmanager
     async def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AsyncGenerator[GenerationStream]:
-        """Score `continuation`, which is tokenised by itself, by forcing its tokens; see `Engine.score`.
+        """Score `continuation`, which is tokenised separately, by forcing its tokens; see `Engine.score`.
 
         Raises `ContextExceeded`, and `InvalidRequest` for an empty text or one with characters that span several tokens,
-        which llama.cpp does not report one by one.
+        since llama.cpp does not report those tokens one by one.
         """
-        del call  # one process, one cache
+        del call  # all calls share one cache
         ids, forced = self._tokenizer.prompt_ids(prompt), self._tokenizer.encode(continuation)
         if not forced or self._tokenizer.splits_characters(forced):
             raise InvalidRequest(
@@ -157,7 +157,7 @@ class EmbeddedEngine(MeteredEngine):
             yield stream
 
     async def check(self) -> None:
-        """Return if the model is loaded; raise `EngineFailed` otherwise."""
+        """Raise `EngineFailed` unless the model is loaded."""
         if self._llama.closed:
             raise EngineFailed("the engine is closed")
 

@@ -1,7 +1,7 @@
-"""llama.cpp inside this process: the only module that uses `xllamacpp`, which has no types.
+"""llama.cpp in this process: the only module that uses `xllamacpp`, which has no types.
 
-The library's server always opens a listener. It gets a Unix socket in a private directory that is removed as soon as the
-model is loaded, so nothing can connect to it, from this machine or another.
+The library's server always opens a listener. It is given a Unix socket in a private directory that is removed as soon as
+the model is loaded, so nothing can connect to it, whether from this machine or another.
 """
 
 import importlib
@@ -21,17 +21,17 @@ Event = Mapping[str, Any]
 
 
 class _Server(Protocol):
-    """The part of `xllamacpp.Server` that is used."""
+    """The part of `xllamacpp.Server` used here."""
 
     def handle_completions(self, request: dict[str, object], callback: Callable[[Event], bool]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedOptions:
-    """The model, and its share of the machine. `context_length` is in tokens, for each of the `slots`.
+    """The model and the resources that it uses. `context_length` is in tokens for each of the `slots`.
 
-    `batch` prompt tokens are computed at once, at about 14 ms each for a model of 135M parameters on one slow core. An
-    abort takes at most two batches.
+    `batch` is the number of prompt tokens computed at once, which takes about 14 ms each for a model of 135M parameters on
+    one slow core. An abort takes at most two batches.
     """
 
     model_path: Path
@@ -41,7 +41,7 @@ class EmbeddedOptions:
     threads: int = 1
     batch: int = 4
     name: str | None = None
-    """The name of the model; None = that of its file."""
+    """The name of the model; None means the name of its file."""
 
 
 class Llama:
@@ -74,10 +74,10 @@ class Llama:
         return self._server is None
 
     def complete(self, request: Mapping[str, object], on_event: Callable[[Event], bool]) -> None:
-        """Run a completion; blocks, without the GIL, until it has ended or `on_event` has returned True.
+        """Run a completion; blocks, without holding the GIL, until it has ended or `on_event` has returned True.
 
         `on_event` is called in this thread for every token and every batch of the prompt. Raises `EngineFailed`, also if
-        `on_event` raises: the library would ignore that and go on.
+        `on_event` raises, which the library itself would ignore.
         """
         server = self._server
         if server is None:
@@ -87,7 +87,7 @@ class Llama:
         def guarded(event: Event) -> bool:
             try:
                 return on_event(event)
-            except Exception as error:  # noqa: BLE001 - it is raised again below
+            except Exception as error:  # noqa: BLE001 - raised again below
                 failures.append(error)
                 return True
 
@@ -104,13 +104,13 @@ class Llama:
 
 
 class Slots:
-    """Slots for sequences: first come, first served, several at once if they are free."""
+    """A first-come, first-served semaphore for sequences, with several slots acquired at once if they are free."""
 
     def __init__(self, total: int) -> None:
         self._free = anyio.Semaphore(total)
 
     async def acquire(self, most: int) -> int:
-        """Wait for a slot, then acquire up to `most` of the free ones; return how many. Cancellable while it waits."""
+        """Wait for a slot, acquire up to `most` of the free ones, and return how many. Can be cancelled while it waits."""
         await self._free.acquire()
         more = min(most - 1, self._free.value)
         for _ in range(more):
@@ -118,6 +118,6 @@ class Slots:
         return 1 + more
 
     def release(self, count: int) -> None:
-        """Release slots to the longest-waiting requests."""
+        """Release `count` slots, which go to the requests that have waited longest."""
         for _ in range(count):
             self._free.release()

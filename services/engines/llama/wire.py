@@ -1,7 +1,7 @@
-"""The wire format of llama.cpp's completion endpoint: requests out, events in. Pure functions.
+"""The wire format of llama.cpp's completion endpoint: pure functions that build requests and parse events.
 
-Sampling is plain: temperature first, then top_p, and none of llama.cpp's other samplers. Log-probabilities are those of the
-model, before temperature and before any guide.
+Sampling applies temperature first, then top_p, and none of llama.cpp's other samplers. Log-probabilities are those of the
+model, before temperature and any guide.
 """
 
 import json
@@ -27,14 +27,14 @@ class LlamaRequest:
     seed: int
 
     def samples(self, chosen: range) -> dict[str, object]:
-        """Return the request for some of the samples; llama.cpp gives the k-th of them the request's seed + k."""
+        """Return the request for some of the samples; llama.cpp uses the request's seed + k for the k-th of them."""
         return {**self.fields, "n": len(chosen), "seed": self.seed + chosen.start}
 
 
 def request(generation: Generation, ids: Sequence[int], most: int) -> LlamaRequest:
-    """Return the request for a generation, of at most `most` tokens for each completion.
+    """Return the request for a generation with at most `most` tokens per completion.
 
-    Raises `InvalidRequest` for a guide that is not supported.
+    Raises `InvalidRequest` for an unsupported guide.
     """
     sampling = generation.sampling
     fields = {
@@ -55,7 +55,7 @@ def request(generation: Generation, ids: Sequence[int], most: int) -> LlamaReque
 
 
 def guided(guide: Guide | None) -> dict[str, object]:
-    """Return the fields of a request that constrain its text. Raises `InvalidRequest` for a guide that is not supported."""
+    """Return the fields of a request that constrain its text. Raises `InvalidRequest` for an unsupported guide."""
     if guide is None:
         return {}
     if guide.kind == "choice" and not isinstance(guide.value, str):
@@ -75,17 +75,17 @@ def _schema(text: str) -> object:
 
 
 def choice_grammar(choices: Sequence[str]) -> str:
-    """Return GBNF for one of several texts."""
+    """Return a GBNF grammar for one of several texts."""
     return "root ::= " + " | ".join(f'"{choice.translate(_ESCAPES)}"' for choice in choices)
 
 
 def forced_grammar(ids: Sequence[int]) -> str:
-    """Return GBNF for exactly these tokens."""
+    """Return a GBNF grammar for exactly these tokens."""
     return "root ::= " + " ".join(f"<[{token}]>" for token in ids)
 
 
 def failure(event: Event) -> CounterpointError | None:
-    """Return the error that an event reports, if it does."""
+    """Return the error that an event reports, or None."""
     error: dict[str, Any] | None = event.get("error")
     if error is None:
         return None
@@ -94,18 +94,18 @@ def failure(event: Event) -> CounterpointError | None:
 
 
 def cached_tokens(event: Event) -> int | None:
-    """Return the tokens of the prompt that were in the cache, where the event reports them."""
+    """Return the number of cached prompt tokens, or None if the event does not report it."""
     progress: dict[str, int] | None = event.get("prompt_progress")
     return None if progress is None else progress["cache"]
 
 
 def sample(event: Event) -> int:
-    """Return which sample of its request an event belongs to."""
+    """Return the index, within the request, of the sample that an event belongs to."""
     return int(event["choices"][0]["index"])
 
 
 def delta(event: Event, index: int, before: int) -> Delta:
-    """Return the delta of an event for sample `index`, which had `before` tokens, held-back ones included."""
+    """Return the delta of an event for sample `index`, which had `before` tokens, including held-back ones."""
     choice: dict[str, Any] = event["choices"][0]
     reported: dict[str, list[dict[str, Any]]] = choice["logprobs"] or {"content": []}
     logprobs = tuple(

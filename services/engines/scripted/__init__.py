@@ -1,6 +1,6 @@
-"""The scripted engine: no model, but exact counts, seeds, latency and failures, for tests, load and benchmarks.
+"""The scripted engine: exact counts, seeds, latency and failures without a model, for tests and benchmarks.
 
-`engine` plays a script, a function from a generation and a source of randomness to a text; `script` has the scripts.
+`engine` plays a script, a function that returns the text of a sample; `script` defines the scripts.
 """
 
 from services.engines.scripted.engine import CAPABILITIES, ScriptedEngine, ScriptedOptions, tokens

@@ -1,7 +1,7 @@
-"""A deterministic engine without a model, for tests, load and benchmarks.
+"""A deterministic engine without a model, for tests, load tests and benchmarks.
 
-Its text is a function of the prompt, the sample's index and the seed; how long it takes and how often it fails are
-options. Tokens are words, runs of white space and single other characters, so counts are exact and easy to check.
+Its text depends only on the prompt, the sample's index and the seed; latency and failure rates are options. Tokens are
+words, runs of white space and single other characters, so counts are exact and easy to check.
 """
 
 import math
@@ -31,7 +31,7 @@ TEMPLATE_TOKENS = 3
 SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>")
 
 REMEMBERED_PROMPTS = 4_096
-"""Beginnings of prompts that the simulated prefix cache holds."""
+"""Capacity of the simulated prefix cache, in prompt prefixes."""
 
 CAPABILITIES = Capabilities(prefix=True, logprobs=True, guided=("choice", "json"), score=False, counts="exact")
 
@@ -39,7 +39,7 @@ _TOKEN = re.compile(r"\w+|[^\w\s]|\s+")
 
 
 def tokens(text: str) -> list[str]:
-    """Return the tokens of a text: words, runs of white space, and single other characters; joined they are the text."""
+    """Return the tokens of a text: words, runs of white space, and single other characters, which join to the text."""
     return _TOKEN.findall(text)
 
 
@@ -50,7 +50,7 @@ def _length(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedOptions:
-    """The engine's behaviour. Times in seconds, rates in [0, 1]; a failure comes before or amid the text, by seed."""
+    """The engine's behaviour. Rates are in [0, 1]; a failure occurs before or in the middle of the text, by seed."""
 
     script: Script = plausible
     first_token_seconds: float = 0.0
@@ -88,14 +88,14 @@ class ScriptedEngine(MeteredEngine):
         yield
 
     async def check(self) -> None:
-        """Return: nothing can be wrong with it."""
+        """Do nothing: the engine is always healthy."""
 
     async def close(self) -> None:
-        """Return: there is nothing to free."""
+        """Do nothing: there is nothing to free."""
 
     @asynccontextmanager
     async def generate(self, generation: Generation) -> AsyncGenerator[GenerationStream]:
-        """Play the script; leaving early stops it."""
+        """Play the script until it ends or the context is left."""
         prompt_tokens = self.count(generation.prompt)
         most = min(generation.sampling.max_tokens, tokens_left(self.context_length, prompt_tokens))
         meter = Meter(generation.n)
@@ -105,7 +105,7 @@ class ScriptedEngine(MeteredEngine):
 
     async def _play(self, generation: Generation, meter: Meter, prompt_tokens: int, most: int) -> AsyncGenerator[Delta]:
         chance = _source(generation, None)
-        fails, at_once = chance.random() < self.options.failure_rate, chance.random() < 0.5  # noqa: PLR2004 - a coin
+        fails, at_once = chance.random() < self.options.failure_rate, chance.random() < 0.5  # noqa: PLR2004 - a coin toss
         await anyio.sleep(self.options.first_token_seconds)
         if fails and at_once:
             raise EngineFailed("the script says that this call fails")
@@ -134,7 +134,7 @@ class ScriptedEngine(MeteredEngine):
         return _finished(index, deltas, used - len(text), finish)
 
     def _cached(self, prompt: Prompt) -> int:
-        """Return the tokens of the leading messages that an earlier prompt had too, as a prefix cache would."""
+        """Return the number of tokens in the leading messages that an earlier prompt also had, as a prefix cache would."""
         cached, hit, key = 0, True, blake2b(digest_size=8)
         for message in prompt.messages:
             key.update(f"{message.role}\n{message.content}\0".encode())
@@ -148,7 +148,7 @@ class ScriptedEngine(MeteredEngine):
 
 
 def _source(generation: Generation, index: int | None) -> random.Random:
-    """Return randomness that depends on the prompt, the seed and the sample; a greedy sample does not depend on its seed."""
+    """Return a generator seeded by the prompt, the seed and the sample, or by the prompt alone for a greedy sample."""
     prompt, sampling = generation.prompt, generation.sampling
     seeded = index is None or sampling.temperature > 0
     parts = [*(f"{m.role}\n{m.content}" for m in prompt.messages), prompt.prefix, f"{sampling.seed} {index}" * seeded]
@@ -166,7 +166,7 @@ def _stopped(script: list[str], stops: Sequence[str]) -> tuple[list[str], int, b
 
 
 def _lines(text: list[str]) -> list[list[str]]:
-    """Group tokens by line: few deltas, and steps still come one by one."""
+    """Group tokens by line, which gives few deltas but still separates the steps."""
     lines: list[list[str]] = [[]]
     for token in text:
         lines[-1].append(token)
@@ -182,6 +182,6 @@ def _logprobs(piece: list[str], certainty: float, most: int) -> tuple[TokenLogpr
 
 
 def _finished(index: int, deltas: list[Delta], unseen: int, reason: Literal["stop", "length"]) -> list[Delta]:
-    """Return the deltas with the end on the last one, which also counts tokens that are not part of the text."""
+    """Return the deltas with the finish reason on the last one, which also counts tokens that are not part of the text."""
     last = deltas.pop() if deltas else Delta(index)
     return [*deltas, Delta(index, last.text, last.tokens + unseen, last.logprobs, reason)]

@@ -1,7 +1,7 @@
-"""Scripts, the texts of the scripted engine: plausible solutions, plausible critiques, and garbage.
+"""Scripts for the scripted engine: plausible solutions, plausible critiques, and garbage.
 
-A solution computes its problem's arithmetic, one `a + b = c` a step, and a seeded share of solutions has one wrong step. A
-critique checks that arithmetic and errs in a seeded share of its judgements, so strategies have something real to win.
+A solution computes its problem's arithmetic, one `a + b = c` per step, and a seeded share of solutions has one wrong step.
+A critique checks that arithmetic and errs in a seeded share of its judgements, so that strategies can make a difference.
 """
 
 import json
@@ -24,7 +24,7 @@ WRONG = ("incorrect", "wrong", "no", "false")
 OPERATIONS: dict[str, Callable[[int, int], int]] = {"*": mul, "+": add, "-": sub}
 
 REPAIR_FACTOR = 0.3
-"""The factor on the share of wrong solutions when an earlier solution or its beginning is given."""
+"""Factor on the error rate when the prompt contains an earlier solution or the beginning of one."""
 
 _NUMBER = re.compile(r"\d{1,6}")
 _EXPRESSION = re.compile(r"\d{1,6}(?:\s*[-+*]\s*\d{1,6})+")
@@ -35,7 +35,7 @@ _STEP = re.compile(r"^[^\n]*(?:\bStep \d+:|The answer is)[^\n]*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Plausible:
-    """A script that does what the guide or the prompt requires: a choice, a document of a schema, a critique or a solution.
+    """A script that writes what the guide or prompt requires: a choice, a document for a schema, a critique or a solution.
 
     `error_rate` is the share of wrong first attempts, `misjudge_rate` the share of wrong judgements.
     """
@@ -60,7 +60,7 @@ class Plausible:
         return source.choice(("0", "1", "42"))
 
     def _labels(self, prompt: Prompt, source: random.Random) -> list[bool]:
-        """Return whether each step is right; one that follows a wrong step is wrong."""
+        """Judge each step, with seeded misjudgements; a step after a wrong one is wrong too."""
         labels: list[bool] = []
         for step in _steps(prompt):
             right = _holds(step) and all(labels)
@@ -87,12 +87,12 @@ def fixed(text: str) -> Script:
 
 
 def garbage(source: random.Random) -> str:
-    """Return output that is of no use: nothing, noise, or far too much."""
+    """Return useless output: empty, noise, or far too long."""
     return source.choice(["", "%$ ~~ \u2603 } {", "{" * 40, "label " * 400])
 
 
 def alternatives(token: str, certainty: float, most: int) -> tuple[tuple[str, float], ...]:
-    """Return the `most` likely tokens in a token's place: itself, and for a label its opposites, which share the rest."""
+    """Return up to `most` alternatives to a token: itself and, for a label, its opposites, which share the other mass."""
     word = token.lower()
     opposite = WRONG if word in RIGHT else RIGHT if word in WRONG else ()
     other = math.log((1 - certainty) / max(1, len(opposite)))
@@ -101,7 +101,7 @@ def alternatives(token: str, certainty: float, most: int) -> tuple[tuple[str, fl
 
 
 def _problem(prompt: Prompt) -> tuple[list[int], list[str]]:
-    """Return the numbers and operations of the first user message: an expression, or the sum of its first numbers."""
+    """Return the numbers and operations in the first user message: its expression, or else the sum of its first numbers."""
     content = next((m.content for m in prompt.messages if m.role == "user"), "")
     problem = content.rpartition("\n\n")[0] or content
     expression = _EXPRESSION.search(problem)
@@ -117,7 +117,7 @@ def _problem(prompt: Prompt) -> tuple[list[int], list[str]]:
 def _computed(
     terms: Sequence[int], operations: Sequence[str], erring: int | None, source: random.Random
 ) -> tuple[list[str], int]:
-    """Return an equation for each operation, products first, with a slip in the one at `erring`; and the result."""
+    """Return an equation for each operation, products first, with an error in the one at `erring`, and the result."""
     left, pending, lines = list(terms), list(operations), list[str]()
     while pending:
         at = pending.index("*") if "*" in pending else 0
@@ -156,14 +156,14 @@ def _critique(steps: Sequence[str], labels: Sequence[bool]) -> str:
 
 
 def _choice(values: Sequence[object], source: random.Random, *, right: bool) -> str:
-    """Return the value that is a word for the judgement, or any where none is."""
+    """Return a value that expresses the judgement, or any value if none does."""
     words = RIGHT if right else WRONG
     fitting = [value for value in values if str(value).strip(' ".').lower() in words]
     return str(source.choice(fitting or list(values)))
 
 
 def _document(schema: dict[str, Any], labels: Sequence[bool], step: int | None, source: random.Random) -> Any:  # noqa: ANN401 - any JSON
-    """Return a document that a JSON schema allows; choices under a step's number or place follow that step's label."""
+    """Return a document that a JSON schema allows; an enum at a step's number or position follows the step's label."""
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
@@ -181,5 +181,5 @@ def _document(schema: dict[str, Any], labels: Sequence[bool], step: int | None, 
 
 
 def _place(name: str, step: int | None) -> int | None:
-    """Return the step (0-based) that a property is about."""
+    """Return the step (0-based) that a property belongs to."""
     return int(name) - 1 if name.isdecimal() else step

@@ -1,6 +1,6 @@
-"""Tokenizers: chat templates and token ids, computed here so that prompts are counted before they are sent.
+"""Tokenizers: chat templates and token ids, computed here so that prompts can be counted before they are sent.
 
-They come from a model's tokenizer directory, or out of its GGUF file (`gguf_file`, `gguf_tokenizer`). No PyTorch is needed.
+They are loaded from a model's tokenizer directory or its GGUF file (`gguf_file`, `gguf_tokenizer`), without PyTorch.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Chat templates and token ids, from a tokenizer directory or out of a GGUF file."""
+"""Chat templates and token ids, from a tokenizer directory or a GGUF file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ from services.engines.tokenizers.gguf_tokenizer import gguf_tokenizer
 from services.errors import InvalidRequest
 
 HELD_TOKENS, MAX_HELD_TOKENS = 12, 16
-"""The most tokens held back as parts of a character, which has at most four bytes.
+"""Numbers of tokens held back as parts of an incomplete character, which has at most four bytes.
 
-More than a few end with U+FFFD only where the text repeats that character. It has three bytes, so after 12 tokens of a byte
-each it is whole again; the four tokens more are for another character that begins after it.
+The text of more than a few such tokens ends with U+FFFD only if the text repeats that character itself. It has three bytes,
+so it is complete after 12 one-byte tokens; the other four allow for a different character that begins after it.
 """
 
 
@@ -44,10 +44,10 @@ class ChatTokenizer:
         self._vocabulary = self._tokenizer.backend_tokenizer
         added = self._tokenizer.added_tokens_decoder.values()
         self.special_tokens = tuple(sorted({token.content for token in added if token.content.strip()}))
-        """Every special and added token that is more than white space."""
+        """All special and added tokens except those of only white space."""
 
     def render(self, prompt: Prompt) -> str:
-        """Return the text that the model reads. Raises `InvalidRequest` when the template refuses the messages."""
+        """Return the text that the model reads. Raises `InvalidRequest` if the template refuses the messages."""
         messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -56,19 +56,19 @@ class ChatTokenizer:
         return f"{text}{prompt.prefix}"
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text, with no special tokens added."""
+        """Return the token ids of a text, without adding special tokens."""
         return self._vocabulary.encode(text, add_special_tokens=False).ids
 
     def splits_characters(self, ids: Sequence[int]) -> bool:
-        """Return whether any token holds only a part of a character."""
+        """Return whether any token contains only a part of a character."""
         return any("\ufffd" in self._vocabulary.decode([token], skip_special_tokens=False) for token in ids)
 
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
         """Return the text that each token adds; joined, the pieces are the decoded text.
 
-        A character that spans several tokens belongs to the last of them. The work is linear in the number of tokens: each
-        step decodes the tokens that are held back together with the last ones that were not, since a tokenizer may drop
-        the space before the first token that it decodes.
+        A character that spans several tokens belongs to the last of them. The cost is linear in the number of tokens. Each
+        step decodes the tokens held back together with the ones just before them, since a tokenizer may drop the space
+        before the first token that it decodes.
         """
         text = self.decode(ids)
         pieces = [""] * len(ids)
@@ -95,7 +95,7 @@ class ChatTokenizer:
 
 
 def load_tokenizer(path: Path) -> ChatTokenizer:
-    """Read a directory with `tokenizer.json`, or a GGUF file. Raises `ModelError`; blocks for up to a second."""
+    """Load a tokenizer from a directory with `tokenizer.json` or a GGUF file; blocks up to a second. Raises `ModelError`."""
     if path.is_file():
         return ChatTokenizer(gguf_tokenizer(read_gguf(path)))
     try:

@@ -1,7 +1,7 @@
-"""The headers of a GGUF file: its metadata and number of parameters, read without the weights.
+"""A reader for the header of a GGUF file: its metadata and number of parameters, without the weights.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian. The library `gguf` takes
-seconds for a vocabulary, this takes 0.2 s.
+seconds to read a vocabulary; this reader takes 0.2 s.
 """
 
 import mmap
@@ -28,28 +28,28 @@ class GgufFile:
     parameters: int
 
     def text(self, key: str) -> str | None:
-        """Return a string, or None where it is missing or something else."""
+        """Return the string for a key; None if it is missing or of another type."""
         value = self.metadata.get(key)
         return value if isinstance(value, str) else None
 
     def number(self, key: str) -> int | None:
-        """Return an integer, or None where it is missing or something else."""
+        """Return the integer for a key; None if it is missing or of another type."""
         value = self.metadata.get(key)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def texts(self, key: str) -> list[str]:
-        """Return a list's strings; empty where it is missing."""
+        """Return the strings in the list for a key; empty if it is missing."""
         value = self.metadata.get(key)
         return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
     def numbers(self, key: str) -> list[int]:
-        """Return a list's integers; empty where it is missing."""
+        """Return the integers in the list for a key; empty if it is missing."""
         value = self.metadata.get(key)
         return [item for item in value if isinstance(item, int)] if isinstance(value, list) else []
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """Read a file's metadata. Raises `ModelError` when it is not a GGUF file."""
+    """Read a file's metadata. Raises `ModelError` if it is not a GGUF file."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _read(_Cursor(data))
@@ -59,7 +59,7 @@ def read_gguf(path: Path) -> GgufFile:
 
 @dataclass(slots=True)
 class _Cursor:
-    """A position in the file."""
+    """A reader of values at a position in the file, which it advances."""
 
     data: mmap.mmap
     at: int = 0

@@ -1,7 +1,7 @@
 """The tokenizer inside a GGUF file, for byte-level BPE vocabularies.
 
-The file names its pre-tokenizer (`tokenizer.ggml.pre`) and does not describe it, so only names known here are read; for
-another model its tokenizer directory must be given. The splits are those of the models' published `tokenizer.json`.
+The file names its pre-tokenizer (`tokenizer.ggml.pre`) without describing it, so only the names in `PRE_TOKENIZERS` are
+supported; other models need their tokenizer directory. The splits are those of the models' published `tokenizer.json`.
 """
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -11,17 +11,17 @@ from services.engines.models import ModelError
 from services.engines.tokenizers.gguf_file import GgufFile
 
 CONTROL, USER_DEFINED = 3, 4
-"""Token types of GGUF that are matched as a whole."""
+"""GGUF types of the tokens that are never split."""
 
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""The split of cl100k; DIGITS stands for as many digits a token as the model has."""
+"""The split of cl100k; DIGITS is a placeholder for the quantifier of digits per token."""
 
 
 def gguf_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
-    """Build the tokenizer with its chat template. Raises `ModelError` for an unknown kind."""
+    """Build the tokenizer with its chat template. Raises `ModelError` for an unsupported kind."""
     kind, pre = file.text("tokenizer.ggml.model"), file.text("tokenizer.ggml.pre")
     if kind != "gpt2" or pre not in PRE_TOKENIZERS:
         raise ModelError(
@@ -73,7 +73,7 @@ def _added(file: GgufFile) -> list[AddedToken]:
 
 
 def _named(file: GgufFile) -> dict[str, str]:
-    """Return the tokens that a chat template uses by name."""
+    """Return the tokens that a chat template refers to by name."""
     tokens = file.texts("tokenizer.ggml.tokens")
     ids = {name: file.number(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
     return {f"{name}_token": tokens[place] for name, place in ids.items() if place is not None}

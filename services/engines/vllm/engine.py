@@ -1,8 +1,8 @@
-"""vLLM in this process (`AsyncLLM`): the production engine, on a GPU; vLLM's CPU build runs the same code.
+"""vLLM in this process (`AsyncLLM`): the production engine on a GPU; vLLM's CPU build runs the same code.
 
-The task that reads a request's outputs is never cancelled. Instead the request is aborted by name until its outputs end, so
-the abort reaches vLLM's own process whatever is cancelled here, and every token is counted. The samples of a generation
-share one prefill through the prefix cache.
+The task that reads a request's outputs is never cancelled. Instead, the request is aborted by name until its outputs end, so
+the abort always reaches vLLM's own process, and every token is counted. The samples of a generation share one prefill
+through the prefix cache.
 """
 
 from collections.abc import AsyncGenerator
@@ -34,7 +34,7 @@ ABORT_AGAIN_SECONDS = 0.02
 
 
 class _VllmStream(QueuedStream):
-    """A generation in progress. If a continuation is scored instead, `pieces` are the texts of its tokens."""
+    """A generation in progress, or a scored continuation whose tokens have the texts `pieces`."""
 
     def __init__(self, request: VllmRequest, prompt_tokens: int, pieces: tuple[str, ...] = ()) -> None:
         super().__init__(request.generation.n)
@@ -43,9 +43,9 @@ class _VllmStream(QueuedStream):
         self._prompt_tokens = prompt_tokens + len(pieces)
 
     async def pump(self, outputs: AsyncGenerator[VllmOutput]) -> None:
-        """Process every output until the request ends by itself or by an abort.
+        """Process every output until the request finishes or is aborted.
 
-        The prompt counts as soon as vLLM has the request, even if it is aborted before the prompt is computed.
+        The prompt counts as soon as vLLM has the request, even if it is aborted before the prompt has been computed.
         """
         self.meter.prompt_tokens = self._prompt_tokens
         try:
@@ -71,19 +71,19 @@ class _VllmStream(QueuedStream):
 
 
 def _delta(sample: VllmSample) -> Delta:
-    """Return the new text of a sample; an aborted one has no finish reason."""
+    """Return the delta of a sample; an aborted sample has no finish reason."""
     reason = sample.finish_reason if sample.finish_reason in {"stop", "length"} else None
     return Delta(sample.index, sample.text, len(sample.ids), sample.logprobs, reason)  # type: ignore[arg-type]
 
 
 class VllmEngine(MeteredEngine):
-    """A model under vLLM."""
+    """An engine that runs a model with vLLM."""
 
     name = "vllm"
     capabilities = CAPABILITIES
 
     def __init__(self, options: VllmOptions, library: Vllm, tokenizer: ChatTokenizer, parameters: int | None) -> None:
-        """Use `load`."""
+        """Wrap a loaded model; call `load` instead."""
         super().__init__()
         self.model = Path(options.model).name
         self.context_length = library.context_length
@@ -97,7 +97,7 @@ class VllmEngine(MeteredEngine):
     @classmethod
     async def load(cls, options: VllmOptions, parameters: int | None = None, kind: type[Vllm] = Vllm) -> "VllmEngine":
         """Load a model; takes half a minute or more. Raises `ModelError` for its tokenizer, `EngineFailed` for the rest."""
-        library = kind(options.arguments(), options.lora)  # on the event loop, which vLLM's own tasks run on
+        library = kind(options.arguments(), options.lora)  # on the event loop, where vLLM starts its own tasks
         try:
             path = options.tokenizer_path
             tokenizer = await to_thread.run_sync(load_tokenizer, path) if path else ChatTokenizer(library.tokenizer)
@@ -107,7 +107,7 @@ class VllmEngine(MeteredEngine):
         return cls(options, library, tokenizer, parameters)
 
     def count(self, prompt: Prompt) -> int:
-        """Return the tokens of the prompt, exactly. Raises `InvalidRequest` when the chat template refuses it."""
+        """Return the tokens of the prompt, exactly. Raises `InvalidRequest` if the chat template refuses it."""
         return len(self._tokenizer.prompt_ids(prompt))
 
     @asynccontextmanager
@@ -121,9 +121,9 @@ class VllmEngine(MeteredEngine):
 
     @asynccontextmanager
     async def score(self, prompt: Prompt, continuation: str, call: CallContext) -> AsyncGenerator[GenerationStream]:
-        """Score `continuation`, which is tokenised by itself; see `Engine.score`.
+        """Score `continuation`, which is tokenised separately; see `Engine.score`.
 
-        vLLM also samples one token after it, which counts as completion, and does not use its prefix cache for the prompt.
+        vLLM also samples one more token, which counts as completion, and does not use its prefix cache for the prompt.
         Raises `ContextExceeded`, and `InvalidRequest` for an empty text.
         """
         ids, scored = self._tokenizer.prompt_ids(prompt), self._tokenizer.encode(continuation)
@@ -136,7 +136,7 @@ class VllmEngine(MeteredEngine):
             yield stream
 
     async def check(self) -> None:
-        """Return if vLLM's engine is alive; raise `EngineDied` otherwise."""
+        """Raise `EngineDied` unless vLLM's engine is alive."""
         await self._library.check()
 
     async def close(self) -> None:
@@ -154,7 +154,7 @@ class VllmEngine(MeteredEngine):
                 await self._abort(stream, name)
 
     async def _abort(self, stream: _VllmStream, name: str) -> None:
-        """Abort a request that still runs, and wait for its last output."""
+        """Abort a request that is still running, and wait for its last output."""
         with anyio.CancelScope(shield=True):
             while not stream.done.is_set():
                 await self._library.abort(name)

@@ -1,5 +1,5 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
-"""The part of vLLM that the engine uses, behind types of our own. vLLM is an extra; no other module imports it."""
+"""Typed wrapper of the part of vLLM that the engine uses. vLLM is an optional extra; no other module imports it."""
 
 import os
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from services.errors import CounterpointError, EngineDied, EngineFailed, Invalid
 
 @dataclass(frozen=True, slots=True)
 class VllmRequest:
-    """A generation with its prompt as token ids; `prompt_logprobs` requests the log-probabilities of the prompt."""
+    """A generation with its prompt as token ids; `prompt_logprobs` requests the prompt's log-probabilities too."""
 
     ids: Sequence[int]
     generation: Generation
@@ -39,7 +39,7 @@ class VllmRequest:
 
 @dataclass(frozen=True, slots=True)
 class VllmSample:
-    """New text of one sample."""
+    """The new text and tokens of one sample."""
 
     index: int
     text: str
@@ -58,7 +58,7 @@ class VllmOutput:
 
 
 class VllmMetrics(Collector):
-    """vLLM's own metrics (`vllm:*`), for the `/metrics` of a service."""
+    """A collector of vLLM's own metrics (`vllm:*`), for the `/metrics` of a service."""
 
     def collect(self) -> Iterator[Metric]:
         """Return the families whose names begin with `vllm:`."""
@@ -69,7 +69,7 @@ class Vllm:
     """vLLM's asynchronous engine."""
 
     def __init__(self, arguments: Mapping[str, Any], lora: str | None = None) -> None:
-        """`arguments` are those of `AsyncEngineArgs`; blocks while the model is loaded. Raises `EngineFailed`."""
+        """Load a model with the `arguments` of `AsyncEngineArgs`; blocks until it is loaded. Raises `EngineFailed`."""
         try:
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         except (ValueError, RuntimeError, OSError) as error:
@@ -83,7 +83,7 @@ class Vllm:
         return cast("PreTrainedTokenizerFast", self._llm.tokenizer)
 
     async def stream(self, request: VllmRequest, request_id: str) -> AsyncGenerator[VllmOutput]:
-        """Run a request to its end. Raises `EngineDied`, `EngineFailed`, and `InvalidRequest` for what vLLM refuses."""
+        """Run a request to its end. Raises `EngineDied`, `EngineFailed`, and `InvalidRequest` if vLLM refuses it."""
         prompt: dict[str, object] = {"prompt_token_ids": list(request.ids)}
         call = request.generation.call
         if call.tenant:
@@ -102,7 +102,7 @@ class Vllm:
             raise _translated(error) from error
 
     async def abort(self, request_id: str) -> None:
-        """Stop a request, whose outputs then end. A request that vLLM does not know (yet, or any more) is ignored."""
+        """Abort a request, which ends its outputs. A request that vLLM does not know, yet or any more, is ignored."""
         await self._llm.abort(request_id)
 
     async def check(self) -> None:
@@ -152,7 +152,7 @@ def _output(output: RequestOutput, request: VllmRequest) -> VllmOutput:
     if request.prompt_logprobs and output.prompt_logprobs:
         places = list(output.prompt_logprobs)[1:]
         logprobs = tuple(
-            float(place[token].logprob)  # type: ignore[index] - only the first token has none
+            float(place[token].logprob)  # type: ignore[index] - only the first token has no entry
             for place, token in zip(places, list(request.ids)[1:], strict=True)
         )
     return VllmOutput(tuple(_sample(sample, request) for sample in output.outputs), output.num_cached_tokens, logprobs)

@@ -1,4 +1,4 @@
-"""Options of the vLLM engine, which can be created where vLLM is not installed."""
+"""Options of the vLLM engine, usable without vLLM installed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class VllmOptions:
-    """The model, and how vLLM runs it; None = vLLM's default. `context_length` is in tokens."""
+    """The model and the settings that vLLM runs it with. `context_length` is in tokens; None selects vLLM's default."""
 
     model: str
     tokenizer_path: Path | None = None
@@ -19,7 +19,7 @@ class VllmOptions:
     lora: str | None = None
 
     def arguments(self) -> dict[str, object]:
-        """Return the arguments of vLLM's engine. How tokens are sampled is left to the requests."""
+        """Return the arguments of vLLM's engine. Sampling is configured by each request."""
         arguments: dict[str, object] = {
             "model": self.model,
             "max_model_len": self.context_length,
