@@ -1,6 +1,6 @@
 // The page: submits a job, shows its events, and ends it on request. Without a job store, it solves directly.
 
-import { Lanes } from "./lanes.js";
+import { Lanes } from "./candidates.js";
 import { mathText } from "./mathtext.js";
 import { ProblemError, followJob, followSolve, request } from "./stream.js";
 
