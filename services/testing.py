@@ -37,7 +37,7 @@ async def post_events(
         return [(event.event, json.loads(event.data)) async for event in sse.decode(response.aiter_raw())]
 
 
-async def wait_until(condition: Callable[[], bool], *, seconds: float = 5.0) -> float:
+async def wait_until(condition: Callable[[], bool], *, seconds: float = 30.0) -> float:
     """Wait until `condition` holds and return the seconds that took. Raises `TimeoutError` after `seconds`."""
     started = anyio.current_time()
     with anyio.fail_after(seconds):
