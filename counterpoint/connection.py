@@ -67,7 +67,7 @@ async def connect(url: str, operation: Operation) -> int:
         try:
             return await operation(client)
         except CounterpointError as error:
-            if isinstance(error, NotReady) and error.detail.startswith(str(client.base_url)):
+            if isinstance(error, NotReady) and isinstance(error.__cause__, httpx.TransportError):
                 errors.print(f"nothing answers at {plain(url)}: start it with [bold]counterpoint up[/]")
                 return UNREACHABLE
             print_error(errors, error.code, error.detail)

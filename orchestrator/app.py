@@ -58,7 +58,7 @@ def create(settings: OrchestratorSettings) -> FastAPI:
     """Return the orchestrator's application. Raises `SettingsError`."""
     parts = _Parts(settings)
     metrics, runner, store = parts.metrics, parts.runner, parts.job_runner.store
-    forms = {"/v1/": refuse}
+    error_formats = {"/v1/": refuse}
     metrics.most_in_flight.set(settings.max_in_flight)
 
     async def count_jobs() -> None:
@@ -82,8 +82,8 @@ def create(settings: OrchestratorSettings) -> FastAPI:
             "redis": Check(parts.redis.check, required=False),
         },
         service_metrics=metrics,
-        error_formats=forms,
-        guards=[partial(AuthMiddleware, quotas=parts.quotas, forms=forms)],
+        error_formats=error_formats,
+        guards=[partial(AuthMiddleware, quotas=parts.quotas, error_formats=error_formats)],
     )
 
 

@@ -21,7 +21,7 @@ class AuthMiddleware:
 
     app: ASGIApp
     quotas: TenantQuotas
-    forms: Mapping[str, Refuse]
+    error_formats: Mapping[str, Refuse]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -30,7 +30,7 @@ class AuthMiddleware:
             try:
                 scope["tenant"] = await self._authenticate(keys, Headers(scope=scope).get("authorization", ""))
             except CounterpointError as error:
-                response = refusal(scope["path"], self.forms, error)
+                response = refusal(scope["path"], self.error_formats, error)
                 if isinstance(error, Unauthenticated):
                     response.headers["www-authenticate"] = "Bearer"
                 await response(scope, receive, send)

@@ -44,7 +44,7 @@ def create_app(  # noqa: PLR0913 - the parts of an application
 
     app = FastAPI(title=title, version=VERSION, lifespan=traced, redoc_url=None)
     error_responses.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, formats=error_formats)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, error_formats=error_formats)
     for guard in guards:
         app.add_middleware(guard)
     app.add_middleware(RequestObserver, metrics=service_metrics)

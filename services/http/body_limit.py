@@ -14,20 +14,20 @@ Refuse = Callable[[CounterpointError], Response]
 """Turns an error into a response."""
 
 
-def refusal(path: str, formats: Mapping[str, Refuse], error: CounterpointError) -> Response:
-    """Return an error in the format of the prefix of `path` in `formats`, else as problem details."""
-    refuse = next((refuse for prefix, refuse in formats.items() if path.startswith(prefix)), None)
+def refusal(path: str, error_formats: Mapping[str, Refuse], error: CounterpointError) -> Response:
+    """Return an error in the format of the prefix of `path` in `error_formats`, else as problem details."""
+    refuse = next((refuse for prefix, refuse in error_formats.items() if path.startswith(prefix)), None)
     return problem_response(error) if refuse is None else refuse(error)
 
 
 class BodyLimit:
     """ASGI middleware: responds with 413 to a body of more than `max_bytes`."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, formats: Mapping[str, Refuse] | None = None) -> None:
-        """`formats` has the error format of the paths that begin with each of its keys."""
+    def __init__(self, app: ASGIApp, max_bytes: int, error_formats: Mapping[str, Refuse] | None = None) -> None:
+        """`error_formats` has the error format of the paths that begin with each of its keys."""
         self.app = app
         self.max_bytes = max_bytes
-        self.formats = formats or {}
+        self.error_formats = error_formats or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, counting the bytes of its body."""
@@ -36,7 +36,7 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced) > self.max_bytes:
-            response = refusal(scope["path"], self.formats, self._error(int(announced)))
+            response = refusal(scope["path"], self.error_formats, self._error(int(announced)))
             await response(scope, receive, send)
             return
         await self.app(scope, self._counting(receive), send)
