@@ -59,7 +59,7 @@ async def run(
         try:
             rows = await resume(out, BatchRow, problems, solve, partial(on_progress, out.name), concurrency)
         except ExceptionGroup as group:
-            raise group.exceptions[0] from group
+            raise group.exceptions[0] from group.exceptions[0].__cause__
     return int(not all(row.done for row in rows))
 
 
